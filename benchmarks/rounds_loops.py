@@ -208,7 +208,7 @@ def main() -> None:
     else:
         open_task(given.data, given.out)
         held_out(given.data, given.out, texts=30, instructions=16)
-    from tutelage.cli.console import shown_progress
+    from tutelage.cli.output import shown_progress
     from tutelage.experiments.rounds import RoundsSettings, run_rounds
 
     seeds = [int(seed) for seed in given.seeds.split(",")]

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from tutelage.experiments.rounds.decision_changes import flips, tally_flips
+from tutelage.experiments.rounds.model import flips, tally_flips
 
 MEASURES = (
     ("held_out", "accuracy", "held-out right"),

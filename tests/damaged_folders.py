@@ -25,7 +25,7 @@ from tests.fuzzed_files import changed_inside, write_experiment
 from tests.pipeline import fakes
 from tutelage.errors import TutelageError
 from tutelage.experiments.prove.forecast import pilot_of, seconds_of_cells
-from tutelage.experiments.prove.prove_job import report_experiment
+from tutelage.experiments.prove.run import report_experiment
 from tutelage.experiments.rank import rank_agreement, rank_teachers
 from tutelage.experiments.rounds import run_rounds
 from tutelage.pipeline import (

@@ -146,7 +146,7 @@ def _report(at: Place) -> None:
 
 
 def _prove(at: Place) -> None:
-    from tutelage.experiments.prove.prove_job import prove
+    from tutelage.experiments.prove.run import prove
 
     student = {
         "name": "tiny",

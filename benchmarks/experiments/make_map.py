@@ -501,8 +501,7 @@ def calibrate(run: Path, *, examples: int, student: str, without: set[int]) -> N
 def seed_by_seed(path: Path) -> None:
     """Run an experiment, all arms of a seed before the next seed; the manifest in the end names all cells."""
     from tutelage.experiments.prove.config import ProveSettings, load_prove_settings
-    from tutelage.experiments.prove.prove_job import report_experiment
-    from tutelage.experiments.prove.run import run_experiment
+    from tutelage.experiments.prove.run import report_experiment, run_experiment
     from tutelage.progress import Silent
 
     def of_seed(settings: ProveSettings, seed: int) -> ProveSettings:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from tutelage.experiments.rank import PREDICTORS, WatchSettings, first_place_by_questions
-from tutelage.experiments.rank.sequential_stopping import influences
+from tutelage.experiments.rank.standings import influences
 
 QUESTIONS, EVERY, FEWEST = 300, 5, 25
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from tutelage.experiments.rank import predictors_for
-from tutelage.experiments.rank.answer_grid import cells_of
+from tutelage.experiments.rank.predictors import cells_of
 from tutelage.stats.rank_correlation import spearman
 
 COUNTS = (3, 6, 12, 25, 50, 100, 200, 400, 800)

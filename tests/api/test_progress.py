@@ -11,8 +11,8 @@ from rich.progress import TextColumn
 
 import tutelage as tt
 from tests.pipeline.fakes import rows
-from tutelage.api import progress as progress_module
-from tutelage.api.progress import in_notebook, told
+from tutelage.api import options
+from tutelage.api.options import in_notebook, told
 from tutelage.progress import LiveBars, Silent
 
 
@@ -127,8 +127,8 @@ def test_a_notebook_without_widgets_gets_a_line_for_each_stage(
     shown = types.ModuleType("IPython.display")
     shown.display = display  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "IPython.display", shown)
-    monkeypatch.setattr(progress_module, "in_notebook", lambda: True)
-    monkeypatch.setattr(progress_module, "find_spec", lambda _: None)
+    monkeypatch.setattr(options, "in_notebook", lambda: True)
+    monkeypatch.setattr(options, "find_spec", lambda _: None)
     with told(None) as progress:
         progress.begin("score\x1b[2J", total=3, unit="texts")
         progress.advance(2, note="well")

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from tutelage.cli import main
 from tutelage.pipeline import load_settings
-from tutelage.pipeline.config_file import SCHEMA_FILE, config_schema, config_text
+from tutelage.pipeline.config import SCHEMA_FILE, config_schema, config_text
 
 
 def call(*words: object) -> Result:

@@ -7,7 +7,7 @@ from threading import Event
 import pytest
 from click.testing import CliRunner
 
-from tutelage.cli import console, main
+from tutelage.cli import main, output
 from tutelage.progress import LiveBars, live_bars
 
 
@@ -24,8 +24,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(console, "monotonic", made)
-    monkeypatch.setattr(console, "BEAT_SECONDS", 1e6)  # no beat of its own in a test
+    monkeypatch.setattr(output, "monotonic", made)
+    monkeypatch.setattr(output, "BEAT_SECONDS", 1e6)  # no beat of its own in a test
     return made
 
 
@@ -36,7 +36,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> list[str]:
 def test_what_an_earlier_start_finished_is_no_pace(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with console.shown_progress() as progress:
+    with output.shown_progress() as progress:
         progress.begin("prove", total=38, unit="cells")
         progress.advance(30)
         for _ in range(3):
@@ -53,7 +53,7 @@ def test_what_an_earlier_start_finished_is_no_pace(
 def test_what_is_left_follows_the_pace_of_late(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with console.shown_progress() as progress:
+    with output.shown_progress() as progress:
         progress.begin("refine", total=10_000, unit="reflections")
         for step in range(200):
             clock.now += 1
@@ -70,7 +70,7 @@ def test_what_is_left_follows_the_pace_of_late(
 def test_a_stage_without_a_total_or_a_unit_done_says_so_much(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with console.shown_progress() as progress:
+    with output.shown_progress() as progress:
         progress.begin("load", total=None, unit="rows")
         progress.end()
         progress.begin("load", total=None, unit="rows")
@@ -90,7 +90,7 @@ def test_a_stage_without_a_total_or_a_unit_done_says_so_much(
 def test_a_first_batch_that_comes_late_promises_nothing(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with console.shown_progress() as progress:
+    with output.shown_progress() as progress:
         progress.begin("score", total=202, unit="candidates")
         clock.now += 27
         for _ in range(202):
@@ -104,10 +104,10 @@ def test_a_first_batch_that_comes_late_promises_nothing(
 
 
 def test_a_long_batch_is_no_silence(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = console._Lines()
+    lines = output._Lines()
     lines.begin("score", total=400, unit="candidates")
     clock.now += 4
-    console.BEAT_SECONDS, before = 5.0, console.BEAT_SECONDS
+    output.BEAT_SECONDS, before = 5.0, output.BEAT_SECONDS
     try:
         lines.beat()
         clock.now += 2
@@ -117,7 +117,7 @@ def test_a_long_batch_is_no_silence(clock: Clock, capsys: pytest.CaptureFixture[
         clock.now += 60
         lines.beat()
     finally:
-        console.BEAT_SECONDS = before
+        output.BEAT_SECONDS = before
     assert said(capsys) == [
         "score: 400 candidates",
         "score: 0 of 400 candidates, 6.0 s",
@@ -129,8 +129,8 @@ def test_a_long_batch_is_no_silence(clock: Clock, capsys: pytest.CaptureFixture[
 def test_the_start_of_a_command_is_no_silence(
     clock: Clock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(console, "BEAT_SECONDS", 5.0)
-    lines = console._Lines()
+    monkeypatch.setattr(output, "BEAT_SECONDS", 5.0)
+    lines = output._Lines()
     clock.now += 3
     lines.beat()
     clock.now += 4
@@ -167,16 +167,16 @@ def test_a_log_file_is_looked_after_by_itself(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     beaten = Event()
-    monkeypatch.setattr(console, "BEAT_SECONDS", 0.01)
-    monkeypatch.setattr(console._Lines, "beat", lambda _: beaten.set())
-    with console.shown_progress():
+    monkeypatch.setattr(output, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(output._Lines, "beat", lambda _: beaten.set())
+    with output.shown_progress():
         assert beaten.wait(30)
 
 
 def test_what_is_told_has_no_control_characters(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with console.shown_progress() as progress:
+    with output.shown_progress() as progress:
         progress.tell("m\x1b[2J: busy\nhint: \u202eno")
         progress.begin("ask \x9b31m", total=2, unit="rows\r")
         progress.advance(note="\x07paid")

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from tests.tiny_student import save_student
 from tutelage.cli import main
-from tutelage.cli.options import SHAPES
+from tutelage.cli.options import setting_schema
 from tutelage.data import Shape
 
 
@@ -28,7 +28,7 @@ PAIR = {"instruction": "Name a hill.", "output": "Ben Vrackie."}
 
 
 def test_as_takes_every_shape_there_is() -> None:
-    assert set(SHAPES) == set(get_args(Shape))
+    assert set(setting_schema("data.shape")["enum"]) == set(get_args(Shape))
 
 
 def test_questions_are_loaded_and_the_missing_responses_are_named(tmp_path: Path) -> None:

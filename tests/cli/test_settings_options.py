@@ -9,7 +9,7 @@ import pytest
 
 from tutelage.cli import main
 from tutelage.cli.options import SCHEMA, setting_option, setting_schema
-from tutelage.pipeline.config_file import schema_text
+from tutelage.pipeline.config import schema_text
 from tutelage.selection import SelectSettings
 from tutelage.student import StudentSettings
 from tutelage.teacher import TeacherSettings

@@ -15,8 +15,7 @@ from tutelage.experiments.prove.forecast import Pilot, estimate_experiment
 from tutelage.experiments.prove.plan import plan_experiment
 from tutelage.experiments.rank.dry_run import estimate_ranking
 from tutelage.experiments.rounds.config import RoundsSettings
-from tutelage.experiments.rounds.dry_run import estimate_rounds
-from tutelage.experiments.rounds.loop import DRIFT_FILE
+from tutelage.experiments.rounds.loop import DRIFT_FILE, estimate_rounds
 from tutelage.experiments.rounds.model import RoundsFolder
 from tutelage.pipeline.config import checked
 from tutelage.progress import Silent

@@ -26,8 +26,8 @@ from tutelage.experiments.audit.findings import (
     break_even_table,
     recommendation_of,
 )
+from tutelage.experiments.audit.page import headline, label_of
 from tutelage.experiments.audit.run import audit, default_out, draw_sample
-from tutelage.experiments.audit.words import headline, label_of
 from tutelage.gate import (
     FAULTS,
     NAMES,

@@ -88,10 +88,10 @@ def test_each_band_sees_its_own_kind_of_strange_refinement(root: Path) -> None:
 def test_an_embedder_takes_the_place_of_the_words(root: Path, monkeypatch: Any) -> None:
     from tutelage.filters.config import WordsEmbedder
     from tutelage.filters.embeddings import HashedWords
-    from tutelage.pipeline import baseline_columns
+    from tutelage.pipeline import select_stage
 
     monkeypatch.setattr(
-        baseline_columns, "make_embedder", lambda _: HashedWords(WordsEmbedder(dimensions=2048))
+        select_stage, "make_embedder", lambda _: HashedWords(WordsEmbedder(dimensions=2048))
     )
     words = decided(root, rule="cheap", of="all_refined")
     embedder = {"kind": "model2vec", "model": "somewhere"}

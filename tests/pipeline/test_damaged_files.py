@@ -16,7 +16,7 @@ from tests.fuzzed_files import write_experiment
 from tests.pipeline.fakes import doors, rows, settings, write_rows
 from tests.pipeline.ledger import check_ledger
 from tutelage.errors import DataError, RunError, SettingsError
-from tutelage.experiments.prove.prove_job import report_experiment
+from tutelage.experiments.prove.run import report_experiment
 from tutelage.experiments.rounds.model import RoundsFolder
 from tutelage.experiments.rounds.page import write_rounds_report
 from tutelage.filters import FiltersSettings

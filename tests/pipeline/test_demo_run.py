@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tutelage.pipeline import run_all
-from tutelage.pipeline.demo_run import demo_settings
+from tutelage.pipeline.jobs import demo_settings
 from tutelage.pipeline.resources import Doors
 from tutelage.progress import Silent
 from tutelage.student import TableStudent

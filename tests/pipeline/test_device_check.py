@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from tutelage.cli import main
 from tutelage.cli.summaries import device_text
 from tutelage.errors import SettingsError
-from tutelage.pipeline import device_check
+from tutelage.pipeline import environment_check
 from tutelage.student import device_benchmark as bench
 
 pytest.importorskip("trl")
@@ -25,9 +25,9 @@ def _report(monkeypatch: pytest.MonkeyPatch) -> Any:
         shown = CliRunner().invoke(main, ["doctor", "--json", "--device", *arguments])
         return shown.exit_code, json.loads(shown.stdout)
 
-    there = device_check.find_spec
+    there = environment_check.find_spec
     monkeypatch.setattr(
-        device_check, "find_spec", lambda name: None if name == "lm_eval" else there(name)
+        environment_check, "find_spec", lambda name: None if name == "lm_eval" else there(name)
     )
     return found
 
@@ -43,7 +43,7 @@ def test_every_line_is_there_and_tools_that_are_absent_say_so(
         work()
         return 2.0
 
-    train = device_check._losses
+    train = environment_check._losses
     known: dict[str, tuple[float, ...]] = {}
 
     def trained_once(*files: Path, device: str, **more: Any) -> tuple[float, ...]:
@@ -53,12 +53,12 @@ def test_every_line_is_there_and_tools_that_are_absent_say_so(
 
     def shared(scratch: Path, _out: Path, *, kind: str, variables: Any) -> tuple[float, ...]:
         assert (kind, variables, (scratch / "rows.jsonl").is_file()) == ("cpu", {}, True)
-        assert "microbatch_examples" in device_check._SETTINGS
+        assert "microbatch_examples" in environment_check._SETTINGS
         return known["{}"]
 
-    monkeypatch.setattr(device_check, "_losses", trained_once)
+    monkeypatch.setattr(environment_check, "_losses", trained_once)
     monkeypatch.setattr(bench, "seconds_of", timed)
-    monkeypatch.setattr(device_check, "_losses_of_processes", shared)
+    monkeypatch.setattr(environment_check, "_losses_of_processes", shared)
     code, found = report("cpu")
     assert (code, found["healthy"]) == (0, True)
     lines = lines_of(found)
@@ -92,7 +92,7 @@ def test_a_device_that_computes_otherwise_makes_the_report_unhealthy(
 
     monkeypatch.setattr(bench, "read_all", wrong)
     for check in ("_matrix_peak", "_speed", "_pool", "_long_rows", "_training", "_shared_training"):
-        monkeypatch.setattr(device_check, check, lambda _work: iter(()))
+        monkeypatch.setattr(environment_check, check, lambda _work: iter(()))
     code, found = report("cpu")
     assert (code, found["healthy"]) == (1, False)
     assert [line["check"] for line in found["lines"] if not line["healthy"]] == [
@@ -108,7 +108,7 @@ def test_a_check_that_fails_does_not_hide_the_others(
 
     monkeypatch.setattr(bench, "peak_flops", fails)
     for check in ("_golden", "_speed", "_pool", "_long_rows", "_training", "_shared_training"):
-        monkeypatch.setattr(device_check, check, lambda _work: iter(()))
+        monkeypatch.setattr(environment_check, check, lambda _work: iter(()))
     code, found = report("cpu")
     assert code == 1
     lines = lines_of(found)
@@ -135,11 +135,13 @@ def test_processes_are_launched_as_the_launcher_does_and_compared(
         def kill(self) -> None:
             pass
 
-    monkeypatch.setattr(device_check.subprocess, "Popen", Popen)
-    monkeypatch.setattr(device_check, "_training_files", lambda s: (s / "student", s / "rows"))
-    monkeypatch.setattr(device_check, "_losses", lambda *_, **__: (1.5, 0.6))
-    monkeypatch.setattr(device_check, "device_count", lambda _: 2)
-    lines = list(device_check._shared_training(device_check._Bench(device="cuda:1", small=False)))
+    monkeypatch.setattr(environment_check.subprocess, "Popen", Popen)
+    monkeypatch.setattr(environment_check, "_training_files", lambda s: (s / "student", s / "rows"))
+    monkeypatch.setattr(environment_check, "_losses", lambda *_, **__: (1.5, 0.6))
+    monkeypatch.setattr(environment_check, "device_count", lambda _: 2)
+    lines = list(
+        environment_check._shared_training(environment_check._Bench(device="cuda:1", small=False))
+    )
     assert [line.check for line in lines] == [
         "training loss, DDP, 2 processes",
         "training loss, FSDP2, 2 processes",
@@ -163,19 +165,21 @@ def test_processes_are_launched_as_the_launcher_does_and_compared(
 def test_a_launched_process_that_fails_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = device_check.subprocess.Popen
+    real = environment_check.subprocess.Popen
 
     def failing(_: list[str], **how: Any) -> Any:
         return real([sys.executable, "-c", "raise SystemExit('no such backend: nccl')"], **how)
 
-    monkeypatch.setattr(device_check.subprocess, "Popen", failing)
+    monkeypatch.setattr(environment_check.subprocess, "Popen", failing)
     with pytest.raises(RuntimeError, match="no such backend: nccl"):
-        device_check._losses_of_processes(tmp_path, tmp_path / "out", kind="cuda", variables={})
+        environment_check._losses_of_processes(
+            tmp_path, tmp_path / "out", kind="cuda", variables={}
+        )
 
 
 def test_a_device_that_is_not_there_is_an_error() -> None:
     with pytest.raises(SettingsError, match="no such device"):
-        device_check.device_report("cuda:7")
+        environment_check.device_report("cuda:7")
 
 
 def test_the_report_is_a_table_that_an_issue_shows() -> None:

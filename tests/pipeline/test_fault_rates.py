@@ -8,8 +8,8 @@ import pytest
 
 from tests.pipeline.fakes import doors, rows, settings, write_rows
 from tutelage.pipeline import RunFolder, report_text, run_all, verify_run
-from tutelage.pipeline.fault_rates import FaultRate, fault_rates
-from tutelage.pipeline.load_stage import load_data
+from tutelage.pipeline.jobs import load_data
+from tutelage.pipeline.report_sections import FaultRate, fault_rates
 from tutelage.progress import Silent
 
 ANSWERS = {"sound": "The answer is {two}.", "off": "The answer is {three}.", "mute": "Who knows?"}

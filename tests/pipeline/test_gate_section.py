@@ -15,7 +15,7 @@ from tutelage.gate import CalibratedGate, FaultResult, share_of
 from tutelage.pipeline import report_text, run_all
 from tutelage.pipeline.explanation import example_facts, explain_example
 from tutelage.pipeline.gate_results import QUALITY_GATE, write_gate
-from tutelage.pipeline.gate_section import gate_section
+from tutelage.pipeline.report_sections import gate_section
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.progress import Silent
 from tutelage.reporting.number_format import UNKNOWN, share

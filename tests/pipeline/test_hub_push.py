@@ -175,7 +175,7 @@ def test_the_commit_of_a_hub_set_is_found_and_of_a_file_not(
 
 READ = """
 import json, sys
-from tutelage.pipeline.load_stage import load_data
+from tutelage.pipeline.jobs import load_data
 from tutelage.progress import Silent
 from pathlib import Path
 load_data(data={"path": "me/back"}, out=Path(sys.argv[1]), progress=Silent())

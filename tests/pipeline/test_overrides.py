@@ -13,7 +13,7 @@ from tutelage.errors import DataError, RunError
 from tutelage.pipeline import RunFolder, explain_example, export, report_text, select_again
 from tutelage.pipeline.jobs import run_all
 from tutelage.pipeline.overrides import override_history, overrides_of, overrule, withdraw
-from tutelage.pipeline.sql_views import open_tables
+from tutelage.pipeline.tables import open_tables
 from tutelage.progress import Silent
 
 

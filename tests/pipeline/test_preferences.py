@@ -18,7 +18,7 @@ from tests.tiny_student import save_student
 from tutelage.cli import main
 from tutelage.errors import RunError, SettingsError
 from tutelage.pipeline import RunFolder, export, run_all, score_run, verify_run
-from tutelage.pipeline.load_stage import load_data
+from tutelage.pipeline.jobs import load_data
 from tutelage.pipeline.overrides import overrule
 from tutelage.progress import Silent
 

@@ -16,7 +16,7 @@ from tutelage.cli import main
 from tutelage.errors import DataError, SettingsError
 from tutelage.experiments.rank.run import rank_teachers
 from tutelage.pipeline import RunFolder, export, run_all, score_run, select_again
-from tutelage.pipeline.load_stage import load_data
+from tutelage.pipeline.jobs import load_data
 from tutelage.pipeline.teacher_routes import read_routes, routes_of
 from tutelage.progress import Silent
 

@@ -11,8 +11,7 @@ from tutelage.errors import RunError
 from tutelage.metrics import score_row, scores_schema
 from tutelage.pipeline.jobs import run_all, score_run
 from tutelage.pipeline.run_dir import RunFolder
-from tutelage.pipeline.scoring_contract import check_contract, older_contract_note
-from tutelage.pipeline.staleness import stale_outputs
+from tutelage.pipeline.staleness import check_contract, older_contract_note, stale_outputs
 from tutelage.progress import Silent
 
 

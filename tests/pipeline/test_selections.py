@@ -27,7 +27,7 @@ from tutelage.pipeline import (
 )
 from tutelage.pipeline.overrides import overrule
 from tutelage.pipeline.staleness import stale_outputs
-from tutelage.pipeline.verdict_parts import checks_of
+from tutelage.pipeline.tables import checks_of
 from tutelage.progress import Silent
 from tutelage.selection import NULL_NAMES
 

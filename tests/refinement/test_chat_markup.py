@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tutelage.data import OK, Example, Message
 from tutelage.refinement import SampleSettings
-from tutelage.refinement.chat_markup import cleaned
+from tutelage.refinement.reply_patterns import cleaned
 from tutelage.refinement.sample import join_duplicates, sample_of_reply
 from tutelage.teacher import Reply, ScriptedTeacher
 

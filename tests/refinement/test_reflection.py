@@ -28,9 +28,8 @@ from tutelage.refinement import (
     REFINEMENT_STATUSES,
     RefineSettings,
     candidate_of_reply,
+    reflect,
     reflect_all,
-    reflect_instruction,
-    reflect_response,
     reflection_request,
 )
 from tutelage.teacher import Reply, ScriptedTeacher
@@ -38,6 +37,10 @@ from tutelage.teacher import Reply, ScriptedTeacher
 STEPS = (INSTRUCTION_REFLECTION, RESPONSE_REFLECTION)
 SETTINGS = RefineSettings()
 ONE_ATTEMPT = RefineSettings(attempts=1)
+
+
+def reflected(parent, teacher, *, step, settings=SETTINGS):
+    return asyncio.run(reflect(parent, step=step, teacher=teacher, settings=settings))
 
 
 def original(*turns, status=OK):
@@ -374,12 +377,12 @@ def test_a_retry_is_another_request_and_a_first_attempt_always_the_same():
 def test_an_unusable_reply_is_asked_for_again_until_the_attempts_are_used_up():
     replies = iter(["nonsense", markers()])
     teacher = ScriptedTeacher(lambda _: next(replies))
-    candidate = asyncio.run(reflect_instruction(PAIR, teacher=teacher, settings=SETTINGS))
+    candidate = reflected(PAIR, teacher, step=INSTRUCTION_REFLECTION)
     assert candidate.status == OK
     assert candidate.request_key == teacher.asked[1].key
     teacher = ScriptedTeacher("nonsense")
     settings = RefineSettings(attempts=3)
-    candidate = asyncio.run(reflect_instruction(PAIR, teacher=teacher, settings=settings))
+    candidate = reflected(PAIR, teacher, step=INSTRUCTION_REFLECTION, settings=settings)
     assert candidate.status == "unparseable"
     assert len(teacher.asked) == 3
     assert candidate.request_key == teacher.asked[2].key
@@ -389,7 +392,7 @@ def test_a_cut_reply_is_asked_for_again_only_where_it_looped():
     def asked(text):
         cut = Reply(request_key="", model="m", text=text, finish_reason="length")
         teacher = ScriptedTeacher(cut)
-        outcome = asyncio.run(reflect_response(PAIR, teacher=teacher, settings=SETTINGS))
+        outcome = reflected(PAIR, teacher, step=RESPONSE_REFLECTION)
         assert outcome.status == "cut_by_length"
         return len(teacher.asked)
 
@@ -399,7 +402,7 @@ def test_a_cut_reply_is_asked_for_again_only_where_it_looped():
 
 def test_a_refusal_is_not_asked_for_again():
     teacher = ScriptedTeacher("I'm sorry, but I can't assist with that.")
-    candidate = asyncio.run(reflect_response(PAIR, teacher=teacher, settings=SETTINGS))
+    candidate = reflected(PAIR, teacher, step=RESPONSE_REFLECTION)
     assert candidate.status == "refused"
     assert len(teacher.asked) == 1
 
@@ -413,9 +416,7 @@ def test_a_refusal_is_not_asked_for_again():
     ],
 )
 def test_a_teacher_that_fails_is_recorded_with_type_and_message(error, status):
-    candidate = asyncio.run(
-        reflect_response(PAIR, teacher=ScriptedTeacher(error), settings=SETTINGS)
-    )
+    candidate = reflected(PAIR, ScriptedTeacher(error), step=RESPONSE_REFLECTION)
     assert candidate.status == status
     assert candidate.detail == f"{type(error).__name__}: {error}"
     assert candidate.request_key is not None
@@ -424,7 +425,11 @@ def test_a_teacher_that_fails_is_recorded_with_type_and_message(error, status):
 def test_two_failed_requests_have_two_ids():
     teacher = ScriptedTeacher(TeacherError("no answer"))
     one, other = (
-        asyncio.run(reflect_response(PAIR, teacher=teacher, settings=RefineSettings(seed=seed)))
+        asyncio.run(
+            reflect(
+                PAIR, step=RESPONSE_REFLECTION, teacher=teacher, settings=RefineSettings(seed=seed)
+            )
+        )
         for seed in (0, 1)
     )
     assert one.candidate_id != other.candidate_id
@@ -437,16 +442,14 @@ def test_two_failed_requests_have_two_ids():
 def test_an_answer_without_text_is_named_by_what_the_server_said(finish, status):
     error = UnusableReplyError("answered without text")
     error.finish_reason = finish
-    candidate = asyncio.run(
-        reflect_response(PAIR, teacher=ScriptedTeacher(error), settings=SETTINGS)
-    )
+    candidate = reflected(PAIR, ScriptedTeacher(error), step=RESPONSE_REFLECTION)
     assert candidate.status == status
 
 
 def test_a_parent_without_text_is_not_asked_about():
     teacher = ScriptedTeacher("x")
     parent = original(("user", "a"), ("assistant", "b"), status="refused")
-    candidate = asyncio.run(reflect_response(parent, teacher=teacher, settings=SETTINGS))
+    candidate = reflected(parent, teacher, step=RESPONSE_REFLECTION)
     assert (candidate.status, teacher.asked) == ("parent_failed", [])
 
 
@@ -585,6 +588,6 @@ def test_a_cancelled_run_leaves_no_task_behind():
 def test_asking_always_ends_in_one_candidate(text, attempts):
     teacher = ScriptedTeacher(text)
     settings = RefineSettings(attempts=attempts)
-    candidate = asyncio.run(reflect_instruction(PAIR, teacher=teacher, settings=settings))
+    candidate = reflected(PAIR, teacher, step=INSTRUCTION_REFLECTION, settings=settings)
     assert candidate.status in REFINEMENT_STATUSES
     assert 1 <= len(teacher.asked) <= attempts

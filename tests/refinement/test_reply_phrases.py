@@ -1,6 +1,6 @@
 import pytest
 
-from tutelage.refinement.reply_phrases import (
+from tutelage.refinement.reply_patterns import (
     asks_to_decline,
     is_about_texts,
     is_placeholder,

@@ -5,14 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.data import OK, SAMPLE, Example, Message, example_id_of
-from tutelage.errors import BudgetError, TeacherError
+from tutelage.errors import TeacherError
 from tutelage.refinement import (
     REFINEMENT_STATUSES,
+    Crowd,
     SampleSettings,
-    sample_all,
+    sample_in_waves,
     sample_of_reply,
     sample_request,
-    sample_requests,
 )
 from tutelage.teacher import Reply, ScriptedTeacher
 
@@ -37,15 +37,32 @@ def of_text(text, *, row=QUESTION, finish="stop", **settings):
 
 def sampled(script, rows, **settings):
     teacher = script if isinstance(script, ScriptedTeacher) else ScriptedTeacher(script)
+    return samples(rows, teacher=teacher, outstanding=4, **settings)
+
+
+def samples(rows, *, teacher, outstanding, on_done=None, **settings):
     return asyncio.run(
-        sample_all(rows, teacher=teacher, settings=SampleSettings(**settings), outstanding=4)
+        sample_in_waves(
+            rows,
+            crowd=Crowd(teachers=(teacher,), shares=(1.0,)),
+            settings=SampleSettings(**settings),
+            on_done=on_done,
+            outstanding=outstanding,
+        )
     )
+
+
+def requests_of(row, settings):
+    return [
+        sample_request(row, index, teacher=TEACHER, settings=settings)
+        for index in range(settings.n)
+    ]
 
 
 def test_each_sample_is_a_request_with_its_own_seed():
     settings = SampleSettings(n=16)
     rows = [QUESTION, CHAT]
-    requests = [r for row in rows for r in sample_requests(row, teacher=TEACHER, settings=settings)]
+    requests = [r for row in rows for r in requests_of(row, settings)]
     assert len({r.seed for r in requests}) == 32
     assert len({r.key for r in requests}) == 32
     assert all(0 <= r.seed < 2**31 for r in requests)
@@ -53,14 +70,14 @@ def test_each_sample_is_a_request_with_its_own_seed():
 
 
 def test_growing_n_asks_only_for_the_new_ones():
-    few = sample_requests(QUESTION, teacher=TEACHER, settings=SampleSettings(n=4))
-    more = sample_requests(QUESTION, teacher=TEACHER, settings=SampleSettings(n=16))
+    few = requests_of(QUESTION, SampleSettings(n=4))
+    more = requests_of(QUESTION, SampleSettings(n=16))
     assert [r.key for r in few] == [r.key for r in more[:4]]
 
 
 def test_the_base_seed_changes_every_seed():
-    one = sample_requests(QUESTION, teacher=TEACHER, settings=SampleSettings(seed=0))
-    other = sample_requests(QUESTION, teacher=TEACHER, settings=SampleSettings(seed=1))
+    one = requests_of(QUESTION, SampleSettings(seed=0))
+    other = requests_of(QUESTION, SampleSettings(seed=1))
     assert not {r.seed for r in one} & {r.seed for r in other}
 
 
@@ -124,14 +141,8 @@ def test_thoughts_are_kept_for_students_of_reasoning():
 def test_equal_samples_are_kept_once_and_recorded_each():
     lines = ["One.", "Two.", "One. ", "I'm sorry, but I can't help.", "Two.", "One."]
     script = iter(lines)
-    candidates = asyncio.run(
-        sample_all(
-            [QUESTION],
-            teacher=ScriptedTeacher(lambda _: next(script)),
-            settings=SampleSettings(n=6),
-            outstanding=1,
-        )
-    )
+    teacher = ScriptedTeacher(lambda _: next(script))
+    candidates = samples([QUESTION], teacher=teacher, outstanding=1, n=6)
     dup = "duplicate_sample"
     assert [c.status for c in candidates] == [OK, OK, dup, "refused", dup, dup]
     assert candidates[0].candidate_id in candidates[2].detail
@@ -142,7 +153,7 @@ def test_equal_samples_are_kept_once_and_recorded_each():
 
 def test_the_first_by_index_is_kept_whatever_comes_first():
     settings = SampleSettings(n=4)
-    keys = [r.key for r in sample_requests(QUESTION, teacher=TEACHER, settings=settings)]
+    keys = [r.key for r in requests_of(QUESTION, settings)]
 
     async def answer(request):
         await asyncio.sleep(0.004 * (4 - keys.index(request.key)))
@@ -165,15 +176,8 @@ def test_every_example_gets_n_outcomes_in_order_and_each_is_reported():
         return f"{request.messages[-1].content} {request.seed}"
 
     rows, seen = rows_of(9), []
-    candidates = asyncio.run(
-        sample_all(
-            rows,
-            teacher=ScriptedTeacher(answer),
-            settings=SampleSettings(n=3),
-            on_done=seen.append,
-            outstanding=4,
-        )
-    )
+    teacher = ScriptedTeacher(answer)
+    candidates = samples(rows, teacher=teacher, outstanding=4, on_done=seen.append, n=3)
     assert [c.example_id for c in candidates] == [r.example_id for r in rows for _ in range(3)]
     assert {c.status for c in candidates} == {OK, "teacher_failed"}
     assert sorted(c.candidate_id for c in seen) == sorted(c.candidate_id for c in candidates)
@@ -188,14 +192,6 @@ def test_the_outcome_of_an_example_does_not_depend_on_the_others():
     forwards = sampled(answer, rows, n=3)
     backwards = sampled(answer, rows[::-1], n=3)
     assert {c.candidate_id for c in forwards} == {c.candidate_id for c in backwards}
-
-
-def test_nobody_is_asked_once_the_budget_is_used_up():
-    teacher = ScriptedTeacher(BudgetError("1.00 would be passed"))
-    candidates = sampled(teacher, rows_of(5), n=4)
-    assert {c.status for c in candidates} == {"over_budget"}
-    assert len(candidates) == 20
-    assert len(teacher.asked) <= 4
 
 
 finishes = st.sampled_from(["stop", "length", "content_filter", "unknown", ""])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tutelage.data import OK, Example, Message, example_id_of
 from tutelage.errors import SettingsError
-from tutelage.refinement import Crowd, SampleSettings, sample_all, sample_in_waves, sample_request
+from tutelage.refinement import Crowd, SampleSettings, sample_in_waves, sample_request
 from tutelage.teacher import ScriptedTeacher
 
 
@@ -45,13 +45,6 @@ def sampled(of, *, accept=None, rows=ROWS, asked=None, **settings):
 
 def accept_evens(pairs):
     return [c.candidate_id for _, c in pairs if int(c.response, 16) % 2 == 0]
-
-
-def test_one_teacher_without_a_check_gives_what_sample_all_gives():
-    teacher = writer("a")
-    settings = SampleSettings(n=5)
-    plain = asyncio.run(sample_all(ROWS, teacher=teacher, settings=settings))
-    assert sampled(Crowd(teachers=(teacher,), shares=(1.0,)), n=5) == plain
 
 
 def test_shares_hold_over_all_and_nearly_within_each_example():

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tutelage.data import INSTRUCTION_REFLECTION, RESPONSE_REFLECTION, Candidate, read
-from tutelage.refinement import RefineSettings, SampleSettings, reflect_all, sample_all
+from tutelage.refinement import Crowd, RefineSettings, SampleSettings, reflect_all, sample_in_waves
 from tutelage.teacher import ScriptedTeacher
 
 REPLY = (
@@ -63,8 +63,8 @@ def test_a_response_that_calls_a_tool_is_not_rewritten(step: str) -> None:
 def test_a_teacher_without_the_tools_is_not_asked_for_samples() -> None:
     (row,) = read([{"messages": TURNS[:1], "tools": TOOLS}])
     teacher = ScriptedTeacher("4 degrees.")
-    settings = SampleSettings(n=2)
-    made = asyncio.run(sample_all([row.example], teacher=teacher, settings=settings))
+    crowd = Crowd(teachers=(teacher,), shares=(1.0,))
+    made = asyncio.run(sample_in_waves([row.example], crowd=crowd, settings=SampleSettings(n=2)))
     assert [c.status for c in made] == ["uses_tools", "uses_tools"]
     assert len({c.candidate_id for c in made}) == 2
     assert teacher.asked == []

@@ -18,7 +18,7 @@ from tutelage.reporting import (
     render_text,
     summarise,
 )
-from tutelage.reporting.sanitize import visible
+from tutelage.reporting.blocks import visible
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 

@@ -1,7 +1,7 @@
 import pytest
 
 from tests.reporting.synthetic import MANIFEST
-from tutelage.reporting.manifest_facts import HIDDEN, decider_of, flatten, mode_of, read_account
+from tutelage.reporting.queries import HIDDEN, decider_of, flatten, mode_of, read_account
 
 
 def test_time_tally_and_cost_are_found_where_the_stages_note_them() -> None:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.reporting.sanitize import one_line, visible
+from tutelage.reporting.blocks import one_line, visible
 
 HIDDEN = "\x00\x07\x1b\x7f\x85\xad\u200b\u200f\u202a\u202e\u2066\u2069\u2028\ufeff\U000e0041"
 

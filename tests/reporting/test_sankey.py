@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.reporting.sankey import Stop, Way, draw, draw_narrow, lay_out
+from tutelage.reporting.svg import Stop, Way, draw_narrow_sankey, draw_sankey, lay_out_sankey
 
 START = Stop(column=0, name="rows", colour="quiet")
 middles = st.sampled_from([Stop(column=1, name=n, colour="quiet") for n in "ab"])
@@ -24,7 +24,7 @@ ways = st.lists(
 
 @given(ways)
 def test_rows_are_conserved_at_every_stop(drawn: list[Way]) -> None:
-    layout = lay_out(drawn, width=100, labels=10, height=50)
+    layout = lay_out_sankey(drawn, width=100, labels=10, height=50)
     total = sum(way.rows for way in drawn)
     for box in layout.boxes:
         into = sum(b.rows for b in layout.bands if b.end == box)
@@ -37,7 +37,7 @@ def test_rows_are_conserved_at_every_stop(drawn: list[Way]) -> None:
 
 @given(ways)
 def test_bands_leave_side_by_side_and_lie_within_their_box(drawn: list[Way]) -> None:
-    layout = lay_out(drawn, width=100, labels=10, height=500)
+    layout = lay_out_sankey(drawn, width=100, labels=10, height=500)
     scale = 500 / sum(way.rows for way in drawn)
     for box in layout.boxes:
         y = box.y
@@ -49,7 +49,7 @@ def test_bands_leave_side_by_side_and_lie_within_their_box(drawn: list[Way]) -> 
 
 @given(ways)
 def test_boxes_of_a_column_do_not_overlap(drawn: list[Way]) -> None:
-    layout = lay_out(drawn, width=100, labels=10, height=50)
+    layout = lay_out_sankey(drawn, width=100, labels=10, height=50)
     for column in range(3):
         boxes = sorted((b for b in layout.boxes if b.stop.column == column), key=lambda b: b.y)
         for above, below in pairwise(boxes):
@@ -58,7 +58,7 @@ def test_boxes_of_a_column_do_not_overlap(drawn: list[Way]) -> None:
 
 def test_names_are_escaped_in_both_pictures() -> None:
     nasty = Way(stops=(START, Stop(column=1, name="</text><script>", colour="lost")), rows=3)
-    for svg in (draw([nasty], heads=["in", "out"]), draw_narrow([nasty])):
+    for svg in (draw_sankey([nasty], heads=["in", "out"]), draw_narrow_sankey([nasty])):
         assert "<script>" not in svg
         assert "&lt;script&gt;" in re.sub(r"</?tspan[^>]*>", "", svg)
 
@@ -67,7 +67,8 @@ def test_a_telephone_sees_every_end() -> None:
     end = Stop(column=2, name="kept", colour="chosen")
     lost = Stop(column=1, name="broken", colour="lost")
     middle = Stop(column=1, name="read", colour="quiet")
-    svg = draw_narrow([Way(stops=(START, middle, end), rows=7), Way(stops=(START, lost), rows=2)])
+    ways = [Way(stops=(START, middle, end), rows=7), Way(stops=(START, lost), rows=2)]
+    svg = draw_narrow_sankey(ways)
     assert "9 rows" in svg
     assert "7 kept" in svg
     assert "2 broken" in svg

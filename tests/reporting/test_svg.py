@@ -2,8 +2,7 @@ import re
 
 import pytest
 
-from tutelage.reporting.svg import fit_for_page
-from tutelage.reporting.theme import DARK, LIGHT
+from tutelage.reporting.svg import DARK, LIGHT, fit_for_page
 
 SVG = (
     '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'

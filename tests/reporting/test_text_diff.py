@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.reporting.text_diff import MAX_CHARACTERS, difference, whole
+from tutelage.reporting.blocks import MAX_CHARACTERS, difference, whole
 
 words = st.lists(st.sampled_from(["a", "b", "c", ".", " ", "\n", "é"]), max_size=30).map("".join)
 

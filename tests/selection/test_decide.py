@@ -13,7 +13,7 @@ from selection_pools import merged, pools, tables
 
 from tutelage.data.schemas import DECISIONS, NULLS
 from tutelage.errors import DataError
-from tutelage.selection import NULL_NAMES, SelectSettings, nulls, select
+from tutelage.selection import NULL_NAMES, SelectSettings, select
 
 # A selection opens a database: few cases of many examples find more than many cases of few.
 few_pools = effort(max_examples=10, deadline=None)
@@ -218,20 +218,6 @@ def test_nulls_are_as_large_as_the_selection_where_there_is_enough(by_example, r
     assert set(drawn["random_version"]) == kept
     for name, most in available.items():
         assert len(drawn[name]) == len(set(drawn[name])) == min(len(kept), most)
-
-
-@few_pools
-@given(pools(), rules)
-def test_nulls_drawn_again_are_the_same(by_example, rule):
-    selected = decide(by_example, rule)
-    given_ = tables(by_example)
-    again = nulls(
-        candidates=given_["candidates"],
-        scores=given_["scores"],
-        decisions=selected.decisions,
-        settings=settings_of(rule),
-    )
-    assert again == selected.nulls
 
 
 @few_pools

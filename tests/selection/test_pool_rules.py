@@ -13,7 +13,7 @@ from selection_pools import merged, pools, tables
 
 from tutelage.data.schemas import CHOSEN, DECISIONS, GATES
 from tutelage.errors import DataError
-from tutelage.selection import SelectSettings, gate, nulls, select
+from tutelage.selection import SelectSettings, gate, select
 from tutelage.selection.budget import assign
 
 few = effort(max_examples=8, deadline=None)
@@ -218,14 +218,6 @@ def test_the_first_chosen_is_the_decision_and_a_null_has_as_many_rows(by_example
     per_example = Counter(example for example, _ in drawn)
     assert per_example == {example: len(ids) for example, ids in found.items()}
     assert counts["random"] <= selected.chosen.num_rows
-    again = nulls(
-        candidates=tables(by_example)["candidates"],
-        scores=tables(by_example)["scores"],
-        decisions=selected.decisions,
-        chosen=selected.chosen,
-        settings=SelectSettings(**rule),
-    )
-    assert again == selected.nulls
 
 
 def test_random_and_longest_nulls_are_as_large_where_several_are_kept():

@@ -6,7 +6,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.selection.random_draws import draws
+from tutelage.selection.candidate_table import draws
 
 ids = st.lists(st.text(alphabet="abc0123456789\u00e9", min_size=1, max_size=20), min_size=1)
 

@@ -13,11 +13,11 @@ from tutelage.pipeline import RunFolder
 from tutelage.progress import Silent
 from tutelage.selection import SelectSettings
 from tutelage.viewer import Shelf, open_index
-from tutelage.viewer.comparison_run import open_second, second_selection
 from tutelage.viewer.counterfactuals import judgement_of
 from tutelage.viewer.example_detail import lineage_of
 from tutelage.viewer.list_view import facets_of, rows_of
 from tutelage.viewer.query import question_of
+from tutelage.viewer.run_store import open_second, second_selection
 
 
 @pytest.fixture

@@ -19,13 +19,12 @@ from tutelage.errors import DataError
 from tutelage.pipeline import RunFolder
 from tutelage.pipeline.gate_results import QUALITY_GATE
 from tutelage.progress import Silent
-from tutelage.viewer import Shelf, open_index, row_map
+from tutelage.viewer import Shelf, open_index, search
 from tutelage.viewer.app import about
 from tutelage.viewer.example_detail import lineage_of
-from tutelage.viewer.export import handed_out
-from tutelage.viewer.list_view import facets_of, map_of
+from tutelage.viewer.list_view import facets_of, handed_out, map_of
 from tutelage.viewer.query import question_of
-from tutelage.viewer.row_map import plane_of
+from tutelage.viewer.search import plane_of
 
 SUBJECTS = ("river", "copper", "planet", "letter", "winter")
 
@@ -103,7 +102,7 @@ def test_a_rectangle_that_is_none_is_refused(shelf: Shelf) -> None:
 
 
 def test_the_rows_nearest_in_meaning_come_first(knowing: Shelf, monkeypatch: Any) -> None:
-    monkeypatch.setattr(row_map, "NEAREST", 20)
+    monkeypatch.setattr(search, "NEAREST", 20)
     rows = shown(knowing, ("near", "river river river"))
     assert len(rows) == 20
     texts = {
@@ -155,7 +154,7 @@ def test_a_model_that_fails_is_an_error_and_no_empty_map(run: RunFolder, tmp_pat
 def test_of_many_rows_a_draw_is_mapped_and_the_page_says_so(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(row_map, "MOST_ROWS", 30)
+    monkeypatch.setattr(search, "MOST_ROWS", 30)
     found = mapped(shelf)
     assert (found["drawn"], found["rows"], len(found["points"])) == (30, EXAMPLES, 30)
 

@@ -25,9 +25,9 @@ from tutelage.student import TableStudent
 from tutelage.viewer import Shelf, open_index
 from tutelage.viewer.counterfactuals import judgement_of, otherwise, would_be
 from tutelage.viewer.example_detail import differences_of, example_named, lineage_of, lost_rows
-from tutelage.viewer.export import handed_out
+from tutelage.viewer.list_view import handed_out
 from tutelage.viewer.query import question_of
-from tutelage.viewer.text_search import terms_of
+from tutelage.viewer.search import terms_of
 from tutelage.viewer.token_heatmap import Heat, pieces_of
 
 
@@ -154,7 +154,7 @@ def test_another_student_is_not_taken_for_the_one_that_scored(shelf: Shelf) -> N
 @given(st.text(max_size=40), st.integers(1, 12), st.randoms())
 def test_the_pieces_of_a_text_put_together_are_the_text(text: str, tokens: int, random) -> None:
     starts = np.array(sorted(random.randint(0, len(text)) for _ in range(tokens)), dtype=np.int32)
-    from tutelage.reporting.sanitize import visible
+    from tutelage.reporting.blocks import visible
 
     lead, pieces = pieces_of(text, starts, tokens=tokens)
     assert pieces is not None
@@ -239,7 +239,7 @@ def test_an_override_is_in_what_is_handed_out(shelf: Shelf) -> None:
 
 
 def test_a_cell_that_a_spreadsheet_would_run_is_made_harmless(shelf: Shelf) -> None:
-    from tutelage.viewer.export import _harmless
+    from tutelage.viewer.list_view import _harmless
 
     assert _harmless("=HYPERLINK(1)") == "'=HYPERLINK(1)"
     assert _harmless(-1.5) == -1.5

@@ -1,10 +1,8 @@
 """The Python API: each command as one function of the same name with the same arguments."""
 
 from tutelage.api.checks import filter, verify  # noqa: A004  (the name of the command)
-from tutelage.api.complete_run import demo, run
 from tutelage.api.decisions import explain, export, report, select, view
 from tutelage.api.experiments import drift, frontier, rounds
-from tutelage.api.opened_run import Run
 from tutelage.api.pipeline import load, read, refine, sample
 from tutelage.api.proof import evaluate, prove, train
 from tutelage.api.rankings import agreement, rank_sources, rank_teachers
@@ -23,13 +21,14 @@ from tutelage.api.results import (
     Ranking,
     Report,
     Rounds,
+    Run,
     Scores,
     Selection,
     Trained,
     Verdicts,
 )
 from tutelage.api.scores import delta, list_metrics, recompute, score
-from tutelage.api.start import audit, doctor, init
+from tutelage.api.start import audit, demo, doctor, init, run
 from tutelage.api.table_result import Result
 
 __all__ = [

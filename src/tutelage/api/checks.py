@@ -14,12 +14,13 @@ from tutelage.api.inputs import Data, data_values
 from tutelage.api.options import (
     DataOptions,
     FilterCallOptions,
+    ShownProgress,
     TeacherOptions,
     VerifyCallOptions,
     VerifyOptions,
     grouped,
+    told,
 )
-from tutelage.api.progress import ShownProgress, told
 from tutelage.api.results import Estimate, FilterComparison, Filtered, Verdicts, estimate_of
 from tutelage.api.table_result import BY_DECISION, BY_VERDICT
 from tutelage.api.workspace import (
@@ -181,7 +182,7 @@ def verify(
     place = Workspace(path=run.path) if run is not None and not run.is_temporary else None
     with TemporaryDirectory(prefix="tutelage-") as scratch, told(progress) as shown:
         folder = Path(scratch)
-        # Replies are kept beside the verdicts, or in the user's cache where those go away.
+        # Replies are kept next to the verdicts, or in the user's cache where those go away.
         place = place or (Workspace(path=Path(out)) if out is not None else workspace(None))
         judge = optional(teacher, lambda given: teacher_of(given, asking, place=place))
         job: dict[str, Any] = {"check": settings, "teacher": judge, "progress": shown}

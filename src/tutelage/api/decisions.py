@@ -13,10 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tutelage.api.inputs import scratch_folder
-from tutelage.api.opened_run import Run
-from tutelage.api.options import SelectOptions, grouped, renamed_keyword
-from tutelage.api.progress import ShownProgress, told
-from tutelage.api.results import Estimate, Exported, Report, Scores, Selection, estimate_of
+from tutelage.api.options import SelectOptions, ShownProgress, grouped, renamed_keyword, told
+from tutelage.api.results import Estimate, Exported, Report, Run, Scores, Selection, estimate_of
 from tutelage.api.table_result import BY_DECISION, BY_ROW_STATUS
 from tutelage.api.workspace import loaded_run, needed_run, workspace
 from tutelage.data import write_table
@@ -235,7 +233,7 @@ def export(
         chosen: `selected`, or a baseline: `random`, `random_version`, `longest`, `all_refined`,
             `all_original`.
         out: A file to write, `.jsonl`, or `.parquet` for messages; its data card is written
-            beside it.
+            next to it.
         selection: A named selection; by default the run's own.
         push_to: `hub:NAME` or `hub:OWNER/NAME`: also push the set to the Hugging Face hub, with
             its data card. `summary["pushed"]` then has its address and revision.

@@ -15,13 +15,14 @@ from tutelage.api.options import (
     DataOptions,
     DriftCallOptions,
     FrontierCallOptions,
+    ShownProgress,
     StudentOptions,
     TemplateOptions,
     grouped,
     model_values,
     renamed_keyword,
+    told,
 )
-from tutelage.api.progress import ShownProgress, told
 from tutelage.api.results import Estimate, FolderResult, Frontier, Rounds, estimate_of
 from tutelage.api.table_result import BY_DECISION, Result
 from tutelage.api.workspace import opened, optional, student_of, workspace
@@ -106,7 +107,7 @@ def rounds(
         >>> tt.rounds("rounds.yaml", overrides={"rounds": 3})               # doctest: +SKIP
     """
     from tutelage.experiments.rounds import RoundsSettings, run_rounds
-    from tutelage.experiments.rounds.dry_run import estimate_rounds
+    from tutelage.experiments.rounds.loop import estimate_rounds
     from tutelage.pipeline.config import checked, file_values, with_overrides
 
     if is_path(config):
@@ -161,7 +162,7 @@ def drift(
     """How far the texts of each dataset have changed from those of the first.
 
     Args:
-        *data: Paths or rows in memory (see `read`), or runs, which stand for their chosen sets;
+        *data: Paths or rows in memory (see `read`), or runs, of which the chosen sets are read;
             one run alone is compared with its own originals.
         student: Measure the likelihood of each text under this student: its name or settings.
         current: And under this one, such as the trained student.
@@ -343,7 +344,7 @@ def frontier(
         >>> found.kept                                                       # doctest: +SKIP
     """
     from tutelage.experiments.frontier import find_frontier
-    from tutelage.experiments.frontier.dry_run import estimate_frontier
+    from tutelage.experiments.frontier.run import estimate_frontier
 
     reading, seeing, attempts, band = grouped(
         options, DataOptions, StudentOptions, AttemptOptions, BandOptions, function="frontier"

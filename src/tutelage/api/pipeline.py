@@ -13,11 +13,12 @@ from tutelage.api.options import (
     RefineOptions,
     SampleCallOptions,
     SampleOptions,
+    ShownProgress,
     TeacherOptions,
     grouped,
     names_in,
+    told,
 )
-from tutelage.api.progress import ShownProgress, told
 from tutelage.api.results import Candidates, Estimate, Loaded, estimate_of
 from tutelage.api.table_result import BY_ROW_STATUS, BY_STATUS
 from tutelage.api.workspace import (

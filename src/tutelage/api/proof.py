@@ -9,8 +9,14 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel
 
 from tutelage.api.inputs import Data, data_values, is_path, scratch_folder
-from tutelage.api.options import EvaluateOptions, TrainOptions, grouped, model_values
-from tutelage.api.progress import ShownProgress, told
+from tutelage.api.options import (
+    EvaluateOptions,
+    ShownProgress,
+    TrainOptions,
+    grouped,
+    model_values,
+    told,
+)
 from tutelage.api.results import Estimate, Evaluated, Proof, Trained, estimate_of
 from tutelage.api.table_result import BY_STATUS
 from tutelage.api.workspace import opened, workspace

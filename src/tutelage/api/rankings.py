@@ -10,12 +10,13 @@ from tutelage.api.inputs import Data, data_values, is_path
 from tutelage.api.options import (
     DataOptions,
     ScoreCallOptions,
+    ShownProgress,
     StudentOptions,
     grouped,
     model_values,
     names_in,
+    told,
 )
-from tutelage.api.progress import ShownProgress, told
 from tutelage.api.results import Agreement, Estimate, FolderResult, Ranking, estimate_of
 from tutelage.api.workspace import Workspace, student_of, workspace
 from tutelage.errors import SettingsError
@@ -216,7 +217,7 @@ def rank_teachers(
         if ask is None:
             found = rank(job, progress=shown, doors=doors)
         else:
-            from tutelage.experiments.rank.racing import ask_and_rank
+            from tutelage.experiments.rank.run import ask_and_rank
 
             found = ask_and_rank(
                 job,
@@ -466,7 +467,7 @@ def _listed(names: str | Sequence[str]) -> str | tuple[str, ...]:
 
 
 def _asked(ask: str | Path | Sequence[Any]) -> list[Any]:
-    from tutelage.experiments.rank.racing import teachers_of
+    from tutelage.experiments.rank.run import teachers_of
     from tutelage.pipeline.config import checked
     from tutelage.teacher import TeacherSettings
 

@@ -17,10 +17,16 @@ from tutelage.api.inputs import (
     names_files,
     scratch_folder,
 )
-from tutelage.api.opened_run import Run
-from tutelage.api.options import DataOptions, ScoreCallOptions, StudentOptions, grouped, names_in
-from tutelage.api.progress import ShownProgress, told
-from tutelage.api.results import Estimate, Scores, estimate_of
+from tutelage.api.options import (
+    DataOptions,
+    ScoreCallOptions,
+    ShownProgress,
+    StudentOptions,
+    grouped,
+    names_in,
+    told,
+)
+from tutelage.api.results import Estimate, Run, Scores, estimate_of
 from tutelage.api.table_result import BY_STATUS, Result
 from tutelage.api.workspace import no_reading, opened, student_of, tell_notes
 from tutelage.data import Rows, write_table

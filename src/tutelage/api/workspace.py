@@ -8,9 +8,8 @@ from typing import Any, cast
 from pydantic import BaseModel
 
 from tutelage.api.inputs import Data, data_values
-from tutelage.api.opened_run import Run, ScratchFolder
 from tutelage.api.options import DataOptions, grouped, model_values
-from tutelage.api.results import RunResult, Scores, Trained
+from tutelage.api.results import Run, RunResult, Scores, ScratchFolder, Trained
 from tutelage.errors import SettingsError
 from tutelage.pipeline import Student
 from tutelage.pipeline.resources import Doors, Reader
@@ -104,7 +103,7 @@ def run_of(source: Any, options: Mapping[str, Any], *, function: str, progress: 
         source: A run, a result of a run, the folder of a run, or data.
         options: How data is read.
         function: Whose keywords they are, for a message.
-        progress: Told of each row that is read.
+        progress: Notified of each row that is read.
 
     Raises:
         SettingsError: A run is not read, so that options of reading have no effect on it.

@@ -219,7 +219,6 @@ def main(extensions: Path | None) -> None:
 
 def _register() -> None:
     from tutelage.cli.commands import (
-        audit,
         rank,
         report,
         rounds,
@@ -228,13 +227,11 @@ def _register() -> None:
         select,
         train,
         verify,
-        view,
     )
 
     main.params.extend(output_flags())
     for module in (
         run,
-        audit,
         score,
         select,
         report,
@@ -242,7 +239,6 @@ def _register() -> None:
         train,
         rank,
         rounds,
-        view,
     ):
         for command in module.COMMANDS:
             main.add_command(command)

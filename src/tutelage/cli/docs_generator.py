@@ -354,7 +354,7 @@ def _yaml(value: object) -> str:
 
 def schema_page() -> str:
     """Text of docs/config-schema.json: the JSON schema of a run's YAML file, for editors."""
-    from tutelage.pipeline.config_file import schema_text
+    from tutelage.pipeline.config import schema_text
 
     return schema_text()
 

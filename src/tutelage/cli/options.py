@@ -132,10 +132,6 @@ def add_options(*options: Callable[[Function], Function]) -> Callable[[Function]
 # ----------------------------------------------------------------------------------------------
 
 
-SHAPES = tuple(setting_schema("data.shape")["enum"])
-"""Values of `--as`: the shapes that `tutelage.data` reads."""
-
-
 def data_options(function: Function) -> Function:
     """Decorator with the options for reading the input."""
     return add_options(

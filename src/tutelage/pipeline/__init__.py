@@ -2,6 +2,7 @@
 
 from tutelage.pipeline.check_estimate import (
     estimate_filter,
+    estimate_select,
     estimate_verify_file,
     estimate_verify_run,
 )
@@ -13,24 +14,26 @@ from tutelage.pipeline.cost_estimate import (
     estimate_score,
     estimate_training,
 )
-from tutelage.pipeline.demo_run import run_demo
 from tutelage.pipeline.environment_check import examine
 from tutelage.pipeline.explanation import explain_example
-from tutelage.pipeline.export_stage import TARGETS, export
-from tutelage.pipeline.gate_estimate import estimate_select
-from tutelage.pipeline.jobs import refine_data, run_all, score_data, score_run
-from tutelage.pipeline.load_stage import load_data
+from tutelage.pipeline.export_stage import export
+from tutelage.pipeline.jobs import (
+    load_data,
+    refine_data,
+    run_all,
+    run_demo,
+    score_data,
+    score_run,
+    select_again,
+)
 from tutelage.pipeline.recompute_metrics import delta_losses, metric_agreement, recompute
 from tutelage.pipeline.report_stage import report_text, write_report
-from tutelage.pipeline.reselection import select_again
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.sample_stage import sample_data
 from tutelage.pipeline.score_stage import Student
 from tutelage.pipeline.teacher_estimate import estimate_refine, estimate_sample
-from tutelage.pipeline.train_stage import evaluate, train, trainer_truth
 
 __all__ = [
-    "TARGETS",
     "RunFolder",
     "RunSettings",
     "Student",
@@ -46,7 +49,6 @@ __all__ = [
     "estimate_training",
     "estimate_verify_file",
     "estimate_verify_run",
-    "evaluate",
     "examine",
     "explain_example",
     "export",
@@ -63,8 +65,6 @@ __all__ = [
     "score_data",
     "score_run",
     "select_again",
-    "train",
-    "trainer_truth",
     "verify_file",
     "verify_run",
     "write_report",

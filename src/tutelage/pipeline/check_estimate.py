@@ -1,7 +1,7 @@
-"""Estimates of a verification and of filters: calls of a judge or a rater, or time of the check."""
+"""Estimates of verification, filters and a calibrated gate: calls, readings and time."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from time import monotonic
@@ -10,8 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tutelage.data import content_hash, read_records
+from tutelage.data import OK, Candidate, content_hash, read_records
 from tutelage.filters import FiltersSettings, Means, ask_for_ratings
+from tutelage.gate import DOSES, HELD_OUT, Dose
 from tutelage.pipeline.check_stages import (
     JUDGED_AT_ONCE,
     filtering,
@@ -19,17 +20,26 @@ from tutelage.pipeline.check_stages import (
     stored_claims,
 )
 from tutelage.pipeline.config import DataSettings, checked
-from tutelage.pipeline.resources import journal_path
+from tutelage.pipeline.gate_stage import is_calibrated, reading_of_run, texts_beyond_candidates
+from tutelage.pipeline.jobs import selection_settings
+from tutelage.pipeline.resources import Doors, journal_path
 from tutelage.pipeline.run_dir import RunFolder
+from tutelage.pipeline.stages import stored_candidates
 from tutelage.pipeline.teacher_estimate import asked_estimate
 from tutelage.pipeline.work_estimate import (
     MEASURE_SECONDS,
     Work,
     keep_speed,
+    reading_of,
+    reading_work,
+    scaled_reading,
     stored_speed,
     summed,
+    text_sample,
 )
 from tutelage.progress import Progress
+from tutelage.selection import SelectSettings
+from tutelage.student import StudentSettings
 from tutelage.teacher import CachedTeacher, TeacherSettings
 from tutelage.verification import Claim, VerifySettings, claims_of, judge, verify_table
 
@@ -54,11 +64,11 @@ def estimate_verify_file(
     """Estimate what `verify_file` would ask a judge, or how long it would check; nothing is sent.
 
     Args:
-        data: Settings of the data room, with `path`.
+        data: Settings of the data, with `path`.
         check: Settings of the verification.
         fields: Which field holds the response, the reference and so on.
-        out: The Parquet file, beside which a judge's replies are kept.
-        progress: Told of each row read.
+        out: The Parquet file; a judge's replies are kept next to it.
+        progress: Notified of each row read.
         teacher: Settings of the judge.
         measure_seconds: How long a check is timed at most; 0 takes the last measurement.
 
@@ -106,7 +116,7 @@ def estimate_verify_run(
     Args:
         root: The run folder.
         check: Settings of the verification, or `{"check": "agreement"}`.
-        progress: Told of the candidates.
+        progress: Notified of the candidates.
         teacher: Settings of the judge.
         measure_seconds: How long a check is timed at most; 0 takes the last measurement.
 
@@ -236,7 +246,7 @@ def estimate_filter(
     Args:
         root: The run folder.
         config: A YAML file with a list `filters`, or what it would hold.
-        progress: Told when it begins and ends.
+        progress: Notified when it begins and ends.
         teacher: Settings of the teacher.
         compare: Whether each filter is applied on its own, to all candidates.
 
@@ -261,7 +271,7 @@ def estimate_filter(
                 unit="candidates",
                 tokens=0,
                 seconds=None,
-                basis="filters in this process ask nobody; they are not timed",
+                basis="filters in this process call no endpoint; they are not timed",
             )
         )
     progress.advance(candidates.num_rows)
@@ -299,3 +309,101 @@ def _ratings(
     return asked_estimate(
         ask, teacher=asked, journal=journal_path(run, asked), stage="filter: teacher_rating"
     )
+
+
+GATE_TEXTS = "quality gate: candidates"
+GATE_PLANTS = "quality gate: planted faults"
+
+
+def gate_work(
+    written: Sequence[Candidate],
+    settings: SelectSettings,
+    *,
+    student: StudentSettings,
+    doors: Doors | None,
+    measure_seconds: float,
+    doses: Sequence[Dose] = DOSES,
+    held_out_fraction: float = HELD_OUT,
+    already_read: bool = False,
+    fresh: bool = False,
+) -> list[Work]:
+    """The readings of a calibrated gate as parts of a command's work.
+
+    The faults are planted as the gate would plant them, so their texts are counted and not guessed.
+
+    Args:
+        written: The candidates, those without text included.
+        settings: `quality_gate_examples`, `quality_gate_rejected` and `seed`.
+        student: Who reads.
+        doors: How the student is reached.
+        measure_seconds: How long its speed is measured at most; 0 takes the last measurement.
+        doses: In which doses faults are planted.
+        held_out_fraction: The share of the examples on which the gate is measured, in (0, 1).
+        already_read: Whether the candidates were read before, with all statistics.
+        fresh: Whether another student will read them, of which nothing is cached.
+    """
+    texts = [c for c in written if c.status == OK]
+    plants = texts_beyond_candidates(
+        texts, settings, doses=doses, held_out_fraction=held_out_fraction
+    )
+    parts = [(GATE_PLANTS, plants), *([] if already_read else [(GATE_TEXTS, texts)])]
+    work = []
+    for stage, candidates in parts:
+        sample = text_sample(candidates)
+        reading = reading_of(
+            sample,
+            student=student,
+            metrics=None,
+            doors=doors,
+            measure_seconds=measure_seconds,
+            every_statistic=True,
+            kind=stage,
+            more_like_it=fresh,
+        )
+        if fresh:
+            reading = scaled_reading(reading, times=1.0)
+        work.append(reading_work(stage, reading, count=sample.count, unit="texts"))
+    return work[::-1]
+
+
+def estimate_select(
+    root: Path,
+    *,
+    given: Mapping[str, Any],
+    student: str | None,
+    afresh: bool = False,
+    name: str | None = None,
+    doors: Doors | None = None,
+    measure_seconds: float = MEASURE_SECONDS,
+) -> dict[str, Any]:
+    """Texts that `select_again` would let the student score: none, unless a gate has to be fitted.
+
+    Args:
+        root: The run folder.
+        given: Settings of the selection that differ from those of the last one.
+        student: Fingerprint of the student whose scores decide; None takes the run's own.
+        afresh: Whether what is not given is the default, and not what it was last time.
+        name: Of a named selection.
+        doors: How the student is reached.
+        measure_seconds: How long its speed is measured at most; 0 takes the last measurement.
+
+    Raises:
+        RunError: There is no run, or nothing has been scored.
+        SettingsError: A setting is wrong.
+    """
+    run = RunFolder(root=root).existing().with_selection(name)
+    settings = selection_settings(run, given=given, afresh=afresh)
+    written = list(stored_candidates(run.need(run.candidates)))
+    work: list[Work] = []
+    if settings.quality_gate == "calibrated":
+        own = run.read_manifest().get("student", {}).get("fingerprint")
+        fingerprint = str(student or own)
+        if not is_calibrated(run, settings, fingerprint=fingerprint):
+            reading = reading_of_run(run, fingerprint=fingerprint, doors=doors)
+            work = gate_work(
+                written, settings, student=reading, doors=doors, measure_seconds=measure_seconds
+            )
+    note = (
+        {} if work else {"note": "a selection from stored scores reads nothing and takes seconds"}
+    )
+    return {"candidates": len(written), **summed(work), **note}

@@ -32,10 +32,9 @@ from tutelage.filters import (
 from tutelage.pipeline.config import DataSettings, checked
 from tutelage.pipeline.resources import Doors, need_some, opened_journal, run_id
 from tutelage.pipeline.run_dir import RunFolder
-from tutelage.pipeline.sql_views import open_tables, stream
 from tutelage.pipeline.stage import Stage, note_stage, verify_stage
+from tutelage.pipeline.tables import open_tables, stream, write_verdicts
 from tutelage.pipeline.teacher_outage import attended, need_collected
-from tutelage.pipeline.verdict_parts import write_verdicts
 from tutelage.progress import Progress
 from tutelage.refinement import SAME_TEXT
 from tutelage.teacher import Journal, TeacherSettings
@@ -83,12 +82,12 @@ def judged(
 
     Args:
         claims: What is to be judged.
-        teacher: Settings of the teacher room.
+        teacher: Settings of the teacher.
         journal: Where replies are kept, if the settings do not say.
         run: The name of the job that pays.
         doors: How teachers are reached.
         on_done: Called for each verdict.
-        progress: Told what is asked, and of what fails.
+        progress: Notified of what is asked and of what fails.
 
     Raises:
         TeacherError: No reply could be had at all.
@@ -169,12 +168,12 @@ def verify_file(
     """Verify the responses of a file against its references.
 
     Args:
-        data: Settings of the data room, with `path`.
+        data: Settings of the data, with `path`.
         check: Settings of the verification.
         fields: Which field holds the response, the reference and so on; see `verify_responses`.
         out: The Parquet file: one row for each input row, in order, with the columns `row`,
             `candidate_id`, `verdict` and `evidence`.
-        progress: Told of each row read.
+        progress: Notified of each row read.
         teacher: Settings of the model that judges, for the check `judge`. Its replies are kept
             next to `out`, so that no request is sent twice.
         doors: How the judge is reached.
@@ -252,7 +251,7 @@ def verify_run(
         root: The run folder.
         check: Settings of the verification; or `{"check": "agreement"}`, with `minimum_share`,
             which takes the majority of an example's answers for right where there is no reference.
-        progress: Told of each candidate.
+        progress: Notified of each candidate.
         teacher: Settings of the model that judges, for the check `judge`.
         doors: How the judge is reached.
         name: What these verdicts are called; by default the check. Verdicts of the same name are
@@ -444,7 +443,7 @@ def filter_run(
     Args:
         root: The run folder.
         config: A YAML file with a list `filters`, or what it would hold.
-        progress: Told when it begins and ends.
+        progress: Notified when it begins and ends.
         teacher: Settings of the teacher, for filters that ask one.
         doors: How the teacher is reached.
 

@@ -12,10 +12,9 @@ from tutelage.data import VIEW_NAMES, Candidate, content_hash, read, read_record
 from tutelage.evaluation import EvaluateSettings, TaskSettings, evaluate_student, tasks_left
 from tutelage.metrics import views_for
 from tutelage.models import give_memory_back
+from tutelage.pipeline.check_estimate import gate_work
 from tutelage.pipeline.config import DataSettings, RunSettings, ScoreSettings, checked
-from tutelage.pipeline.gate_estimate import gate_work
-from tutelage.pipeline.jobs import own_writer
-from tutelage.pipeline.load_stage import with_responses
+from tutelage.pipeline.jobs import own_writer, with_responses
 from tutelage.pipeline.resources import Doors
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.score_stage import candidates_of
@@ -68,7 +67,7 @@ def estimate_run(
 
     Args:
         settings: Settings of the run.
-        progress: Told of each row.
+        progress: Notified of each row.
         doors: How the student is reached.
         measure_seconds: How long its speed is measured at most; 0 takes the last measurement.
 
@@ -93,7 +92,7 @@ def run_work(
 
     Args:
         settings: Settings of the run.
-        progress: Told of each row.
+        progress: Notified of each row.
         doors: How the student is reached.
         measure_seconds: How long its speed is measured at most; 0 takes the last measurement.
         read_again: Whether other students, whose cache is empty, will read the same.
@@ -224,10 +223,10 @@ def estimate_score(
     """Estimate the student's reading of `score_data` or `score_run`.
 
     Args:
-        student: Settings of the student room.
+        student: Settings of the student.
         metrics: Names of per-candidate metrics.
-        progress: Told of each row.
-        data: Settings of the data room, with `path`; or
+        progress: Notified of each row.
+        data: Settings of the data, with `path`; or
         run: A run folder, whose candidates are scored.
         doors: How the student is reached.
         measure_seconds: How long its speed is measured at most; 0 takes the last measurement.

@@ -25,7 +25,7 @@ BY_TURNS = ("llamafactory", "sharegpt")
 def alternates(messages: Sequence[Mapping[str, Any]]) -> bool:
     """Whether user and assistant alternate, after at most one system message at the start.
 
-    A tool's result stands where the user would speak.
+    A tool's result takes the place of the user's turn.
     """
     asks = {"user", "tool"}
     turns = [message["role"] for message in messages]
@@ -45,7 +45,7 @@ class Card:
         run: Where the set was made.
         chosen: `selected`, or the name of a null.
         file: The exported file.
-        made_by: What stands as the rule, where it is neither that of the selection nor a null.
+        made_by: The rule to name, where it is neither that of the selection nor a baseline.
     """
 
     run: RunFolder

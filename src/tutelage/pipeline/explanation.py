@@ -14,8 +14,8 @@ from tutelage.pipeline.gate_results import as_facts, in_words, results_of
 from tutelage.pipeline.overrides import Override, overrides_of
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.select_stage import gates_of, with_pool_metrics
-from tutelage.pipeline.sql_views import open_tables, stream
 from tutelage.pipeline.staleness import stale_outputs
+from tutelage.pipeline.tables import open_tables, stream
 from tutelage.selection import SelectSettings, explain
 
 SHOWN_CHARACTERS = 400

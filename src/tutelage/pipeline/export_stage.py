@@ -18,26 +18,26 @@ from tutelage.data.thinking import join_thinking
 from tutelage.errors import DataError, RunError, SettingsError
 from tutelage.pipeline.dataset_card import Card, alternates
 from tutelage.pipeline.preference_export import PREFERENCE_TARGETS, preferences_for
-from tutelage.pipeline.row_weights import TRAIN_WEIGHT, Weights, weighted_rows
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.set_rows import (
-    PROVENANCE,
-    TEMPLATE_ARGS,
-    WEIGHT,
-    chosen_rows,
-    template_args_of,
-)
-from tutelage.pipeline.staleness import stale_outputs
-from tutelage.pipeline.teacher_routes import Routes, read_routes
-from tutelage.pipeline.turn_formats import (
     LLAMAFACTORY_TAGS,
     OF_SHAREGPT,
+    PROVENANCE,
+    TEMPLATE_ARGS,
+    TRAIN_WEIGHT,
+    WEIGHT,
     Turn,
+    Weights,
+    chosen_rows,
     flat_turns,
     llamafactory_turns,
     openai_turns,
+    template_args_of,
     tools_list,
+    weighted_rows,
 )
+from tutelage.pipeline.staleness import stale_outputs
+from tutelage.pipeline.teacher_routes import Routes, read_routes
 
 # ----------------------------------------------------------------------------------------------
 # What to paste into the configuration of each trainer, for a file that was exported.
@@ -265,7 +265,7 @@ def export(
         **preferences: `pairs`, `check` and `pairs_per_prompt`, for the formats of preferences.
 
     Returns:
-        The count of rows, the file, the snippet to paste, the data card that was written beside
+        The count of rows, the file, the snippet to paste, the data card that was written next to
         the file, and what a person should know before training.
 
     Raises:

@@ -1,16 +1,17 @@
 """Complete jobs for the command line and Python, each a short list of stages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from tutelage.data import read
-from tutelage.errors import SettingsError
+from tutelage.data import Row, Rows, read
+from tutelage.errors import DataError, RunError, SettingsError
 from tutelage.pipeline import stages
-from tutelage.pipeline.baseline_columns import check_truth_column
 from tutelage.pipeline.config import (
     DEFAULT_METRICS,
     DataSettings,
@@ -19,8 +20,7 @@ from tutelage.pipeline.config import (
     ScoreSettings,
     checked,
 )
-from tutelage.pipeline.gate_stage import calibrate, statistics_needed
-from tutelage.pipeline.load_stage import with_responses
+from tutelage.pipeline.gate_stage import calibrate, ensure_calibrated, statistics_needed
 from tutelage.pipeline.report_stage import write_report
 from tutelage.pipeline.resources import (
     Doors,
@@ -36,8 +36,9 @@ from tutelage.pipeline.resources import (
 )
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.score_stage import candidates_of, score_file
-from tutelage.pipeline.scoring_contract import check_contract, older_contract_note
-from tutelage.pipeline.stage import Tally, refine_stage, run_stage
+from tutelage.pipeline.select_stage import check_truth_column
+from tutelage.pipeline.stage import Tally, noted, refine_stage, run_stage
+from tutelage.pipeline.staleness import check_contract, older_contract_note, stale_outputs
 from tutelage.pipeline.student_attempts import own_teacher
 from tutelage.pipeline.summary_text import in_words
 from tutelage.progress import Progress, Silent
@@ -58,7 +59,7 @@ def run_all(
 
     Args:
         settings: Everything that decides what the run does.
-        progress: Told how far each stage is.
+        progress: Notified of the progress of each stage.
         doors: How student and teacher are reached; tests put fakes behind them.
         with_page: Whether the report is drawn; `report` is an empty text where it is not.
 
@@ -217,13 +218,13 @@ def refine_data(
     """Load rows and let a teacher rewrite them, into a run folder.
 
     Args:
-        data: Settings of the data room, with `path`.
-        teacher: Settings of the teacher room.
-        refine: Settings of the refinement room.
+        data: Settings of the data, with `path`.
+        teacher: Settings of the teacher.
+        refine: Settings of the refinement.
         student: The student that chooses on the way, by name or with settings; None writes
             every branch.
         out: The run folder.
-        progress: Told how far each stage is.
+        progress: Notified of the progress of each stage.
         engine: `ray` spreads a local teacher over a pool of workers.
         ray: Settings of the pool.
         doors: How student and teacher are reached.
@@ -296,11 +297,11 @@ def score_data(
     """Score rows with a student, into a table with one row per input row, in order.
 
     Args:
-        data: Settings of the data room, with `path`.
-        student: Settings of the student room.
+        data: Settings of the data, with `path`.
+        student: Settings of the student.
         metrics: Names of per-candidate metrics.
         out: The Parquet file.
-        progress: Told how far it is.
+        progress: Notified of the progress.
         statistics: Where the statistics of every token are to be kept, or None.
         engine: `local` reads in this process, `ray` in a pool of workers.
         ray: Settings of the pool.
@@ -355,9 +356,9 @@ def score_run(
 
     Args:
         root: The run folder.
-        student: Settings of the student room.
+        student: Settings of the student.
         metrics: Names of per-candidate metrics.
-        progress: Told how far it is.
+        progress: Notified of the progress.
         doors: How the student is reached.
 
     Returns:
@@ -386,3 +387,185 @@ def score_run(
         older = older_contract_note(run)
         notes = {"notes": [older]} if older else {}
         return {**tally, "student": dict(reader.describe()), "out": str(run.scores), **notes}
+
+
+def load_data(*, data: Mapping[str, Any], out: Path, progress: Progress) -> dict[str, Any]:
+    """Read rows and the candidates that come with them into a run folder.
+
+    Args:
+        data: Settings of the data, with `path`.
+        out: The run folder.
+        progress: Notified of each row.
+
+    Returns:
+        The tally of the stage.
+
+    Raises:
+        RunError: The folder holds candidates that a teacher wrote.
+    """
+    settings = checked(DataSettings, data, place="data")
+    run = RunFolder(root=out).create()
+    with run.locked():
+        if run.candidates.exists() and "refine" not in run.read_manifest().get("stages", {}):
+            raise RunError(
+                f"{run.candidates}: a teacher wrote some of these, loading would drop them",
+                hint="give another --out",
+            )
+        inputs = stages.input_checksums(settings)
+        begin(run, settings={"data": settings.model_dump(mode="json")}, inputs=inputs, seed=0)
+        tally = stages.load_once(run, settings=settings, inputs=inputs, progress=progress)
+        stages.take_once(run)
+    return {"load": tally, "run": str(out)}
+
+
+def with_responses(found: Rows) -> Iterator[Row]:
+    """Same rows; raises an error instead of writing an empty table.
+
+    Raises:
+        DataError: There are examples, and not one of them has a response.
+    """
+    examples = answered = 0
+    for row in found:
+        examples += row.example is not None
+        answered += bool(row.candidates or row.repeated)
+        yield row
+    if examples and not answered:
+        raise DataError(
+            " ".join(found.notes), hint="`tutelage sample` lets a teacher answer instructions"
+        )
+
+
+def select_again(
+    root: Path,
+    *,
+    given: Mapping[str, Any],
+    student: str | None,
+    progress: Progress,
+    afresh: bool = False,
+    name: str | None = None,
+    doors: Doors | None = None,
+) -> dict[str, Any]:
+    """Select again from stored scores; the student is needed only to fit a quality gate.
+
+    Args:
+        root: The run folder.
+        given: Settings of the selection that differ from those of the last one.
+        student: Fingerprint of the student whose scores decide; None takes the run's own.
+        progress: Notified of the progress.
+        afresh: Whether what is not given is the default, and not what it was last time.
+        name: Write it to `selections/NAME/` and leave the other selections as they are; None or
+            `main` is the run's own selection.
+        doors: How the student is reached, where a quality gate has to be fitted.
+
+    Returns:
+        The tally of the selection.
+
+    Raises:
+        SettingsError: A setting is wrong, or there are no scores of that student.
+    """
+    run = RunFolder(root=root).existing().with_selection(name)
+    settings = selection_settings(run, given=given, afresh=afresh)
+    manifest = run.read_manifest()
+    fingerprint = student or manifest.get("student", {}).get("fingerprint")
+    _need_scores_of(run, student)
+    with run.locked():
+        if settings.quality_gate == "calibrated":
+            ensure_calibrated(
+                run, settings, fingerprint=fingerprint, progress=progress, doors=doors
+            )
+        tally = stages.select_once(run, settings=settings, student=fingerprint, progress=progress)
+        if older := [one.text for one in stale_outputs(run)]:
+            tally = {**tally, "out_of_date": older}
+        if run.selection is not None:
+            return {**tally, "selection": run.selection, "out": str(run.decided_in)}
+        # Only now: settings that raised an error must not be what the next call starts from.
+        note(
+            run,
+            settings={**manifest.get("settings", {}), "select": settings.model_dump(mode="json")},
+            seeds={"select": settings.seed},
+        )
+        return tally
+
+
+def selection_settings(run: RunFolder, *, given: Mapping[str, Any], afresh: bool) -> SelectSettings:
+    """The settings of a new selection: those that are given, else those of the last one.
+
+    Args:
+        run: A run folder with scores, and the selection to write.
+        given: Settings that differ from those of the last selection.
+        afresh: Whether what is not given is the default.
+
+    Raises:
+        RunError: Nothing has been scored.
+        SettingsError: A setting is wrong.
+    """
+    run.need(run.scores)
+    before = dict(run.read_manifest().get("settings", {}).get("select", {}))
+    last = noted(run, run.select_stage)
+    if run.selection is not None and last is not None:
+        before = dict(last["tally"].get("rule", {}))
+    if afresh or given.get("rule", before.get("rule")) != before.get("rule"):
+        before = {}
+    return checked(SelectSettings, {**before, **given}, place="select")
+
+
+def _need_scores_of(run: RunFolder, student: str | None) -> None:
+    column = pq.read_table(run.scores, columns=["student"])["student"]
+    there = sorted({str(name) for name in column.unique().to_pylist()})
+    if student is not None and student not in there:
+        raise SettingsError(
+            f"{run.scores}: holds no scores of a student {student!r}",
+            hint=f"--student takes one of {', '.join(there)}",
+        )
+
+
+TEACHER = "qwen2.5-coder-1.5b"
+"""Model that wrote the recorded replies: Qwen2.5-Coder-1.5B-Instruct (Q4_K_M) with llama.cpp."""
+
+REFINE = RefineSettings(prompt_version="v1", max_tokens=512)
+"""Request settings of the recorded replies; other settings would be other requests."""
+
+
+def demo_settings(out: Path, *, student: Mapping[str, Any]) -> RunSettings:
+    """Settings of the demo's run, which also serve as an example."""
+    here = resources.files("tutelage.demo_data")
+    values = {
+        "data": {"path": str(here / "examples.jsonl")},
+        "teacher": {
+            "kind": "replay",
+            "model": TEACHER,
+            "journal": str(here / "journal.sqlite"),
+        },
+        "refine": REFINE,
+        "student": student,
+        "out": str(out),
+    }
+    return checked(RunSettings, values, place="demo")
+
+
+def run_demo(
+    out: Path,
+    *,
+    student: Mapping[str, Any],
+    progress: Progress,
+    say: Callable[[str], None],
+    doors: Doors | None = None,
+) -> dict[str, Any]:
+    """Run the demo offline.
+
+    Args:
+        out: The run folder.
+        student: Settings of the student.
+        progress: Notified of the progress of each stage.
+        say: Receives a sentence on what happens next.
+        doors: How student and teacher are reached.
+
+    Returns:
+        What `run_all` returns.
+    """
+    settings = demo_settings(out, student=student)
+    say(
+        f"Replaying recorded replies of the teacher {TEACHER}. "
+        f"The student {settings.student.model} scores every version."
+    )
+    return run_all(settings, progress=progress, doors=doors)

@@ -20,14 +20,15 @@ from tutelage.pipeline.preference_pairs import (
     Version,
 )
 from tutelage.pipeline.run_dir import RunFolder
-from tutelage.pipeline.set_rows import TEMPLATE_ARGS, has_tools
-from tutelage.pipeline.staleness import stale_outputs
-from tutelage.pipeline.turn_formats import (
+from tutelage.pipeline.set_rows import (
     LLAMAFACTORY_TAGS,
+    TEMPLATE_ARGS,
     Turn,
+    has_tools,
     llamafactory_turns,
     openai_turns,
 )
+from tutelage.pipeline.staleness import stale_outputs
 
 Preference = Pair | Labelled
 Row = dict[str, Any]

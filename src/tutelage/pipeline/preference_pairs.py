@@ -16,11 +16,9 @@ from typing import Any, Literal, TypeAlias
 from tutelage.data.schemas import plain_turns
 from tutelage.errors import RunError, SettingsError
 from tutelage.pipeline.overrides import Override, overrides_of
-from tutelage.pipeline.row_weights import student_with_scores
 from tutelage.pipeline.run_dir import RunFolder
-from tutelage.pipeline.set_rows import has_column, has_tools
-from tutelage.pipeline.sql_views import open_tables, stream
-from tutelage.pipeline.verdict_parts import UNNAMED, checks_of
+from tutelage.pipeline.set_rows import has_column, has_tools, student_with_scores
+from tutelage.pipeline.tables import UNNAMED, checks_of, open_tables, stream
 
 Basis: TypeAlias = Literal["checked", "likelihood"]
 BASES: tuple[Basis, ...] = ("checked", "likelihood")
@@ -226,10 +224,10 @@ class Preferences:
         rights = [v for v in versions if v.standing == "right" and not v.faulty]
         wrongs = [v for v in versions if v.standing == "wrong" and v is not kept]
         self.left_out["checks_disagree"] += sum(v.standing == "disagree" for v in versions)
-        refused = self._refused_by_person(versions)
+        rejected = self._rejected_by_person(versions)
         for chosen in _likeliest_first(rights):
             for rejected in _likeliest_first(wrongs):
-                if chosen is kept or chosen is refused:
+                if chosen is kept or chosen is rejected:
                     continue  # that pair exists already, or a person said no to it
                 if chosen.response == rejected.response:
                     self.left_out["same_response"] += 1
@@ -293,9 +291,9 @@ class Preferences:
                     reason=_likelihood_of(version),
                 )
             return
-        kept, refused = self._kept_by_person(versions), self._refused_by_person(versions)
+        kept, rejected = self._kept_by_person(versions), self._rejected_by_person(versions)
         for version in versions:
-            if version is kept or version is refused:
+            if version is kept or version is rejected:
                 note = self._persons[version.example_id].note.strip()
                 word = "kept" if version is kept else "refused"
                 yield Labelled(
@@ -324,7 +322,7 @@ class Preferences:
         wanted = None if override is None else override.candidate_id
         return next((v for v in versions if v.candidate_id == wanted), None)
 
-    def _refused_by_person(self, versions: Sequence[Version]) -> Version | None:
+    def _rejected_by_person(self, versions: Sequence[Version]) -> Version | None:
         """Version that the rule chose and a person rejected without keeping another one."""
         override = self._persons.get(versions[0].example_id)
         if override is None or override.candidate_id is not None:

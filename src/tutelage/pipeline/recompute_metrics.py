@@ -18,7 +18,7 @@ from tutelage.metrics import METRICS, agreement, score_row, scores_schema
 from tutelage.pipeline.config import ScoreSettings, checked
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.score_stage import finish_table
-from tutelage.pipeline.sql_views import open_tables
+from tutelage.pipeline.tables import open_tables
 from tutelage.progress import Progress
 from tutelage.stats.bootstrap import clustered_interval
 
@@ -90,7 +90,7 @@ def recompute(
         statistics: What `score --statistics` or `score.statistics` of a run has written.
         metrics: Names of per-candidate metrics.
         out: The scores table to write, in the order of the statistics.
-        progress: Told of each row.
+        progress: Notified of each row.
 
     Returns:
         The tally of statuses.

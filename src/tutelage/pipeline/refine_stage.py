@@ -46,6 +46,7 @@ from tutelage.refinement import Crowd, RefineSettings, reflect_all, sample_in_wa
 from tutelage.refinement.statuses import WAITING_FOR_BATCH
 from tutelage.selection import SelectSettings, choose_parents, needed_metrics
 from tutelage.student import Statistics
+from tutelage.teacher import Teacher
 
 CHUNK_EXAMPLES = 256
 """Examples that pass the four steps together, to limit memory and the batch plan."""
@@ -149,11 +150,11 @@ def refine_candidates(
     """Write every loaded candidate and all its rewrites to one table.
 
     Args:
-        loaded: Originals and imported refinements; the candidates of an example stand together.
+        loaded: Originals and imported refinements; the candidates of an example come together.
         refining: The teacher, the settings and the choice between steps.
         out: The candidates table.
         total: How many examples there are, for the progress.
-        progress: Told of each reflection that is done.
+        progress: Notified of each reflection that is done.
         samples: Responses that were sampled earlier, by example; they stay.
 
     Returns:
@@ -259,21 +260,8 @@ async def _revise_own_answers(
     progress: Progress,
 ) -> list[Candidate]:
     """Own answer of the student to each instruction, and the teacher's rewrites of it."""
-    examples = [
-        Example(
-            example_id=c.example_id,
-            messages=c.messages,
-            tools=c.tools,
-            template_args=c.template_args,
-        )
-        for c in candidates
-        if c.step == ORIGINAL and c.status == OK
-    ]
-    answers = await sample_in_waves(
-        [example for example in examples if not example.uses_tools],
-        crowd=Crowd(teachers=(own,), shares=(1.0,)),
-        settings=refining.settings.own_answers,
-    )
+    originals = [c for c in candidates if c.step == ORIGINAL and c.status == OK]
+    answers = await own_answers(originals, own=own, settings=refining.settings)
     answers = [replace(c, detail=c.detail or OWN_ANSWER) for c in answers]
     revised = await reflect_all(
         answers,
@@ -306,3 +294,29 @@ def _chunks(loaded: Iterable[Candidate], *, size: int) -> Iterator[list[list[Can
     groups = (list(group) for _, group in groupby(loaded, key=lambda c: c.example_id))
     while chunk := list(islice(groups, size)):
         yield chunk
+
+
+async def own_answers(
+    originals: Sequence[Candidate], *, own: Teacher, settings: RefineSettings
+) -> list[Candidate]:
+    """Answer of the student to each instruction without tools.
+
+    Args:
+        originals: The candidates whose instructions are answered.
+        own: The student as a teacher.
+        settings: How it answers.
+    """
+    examples = [
+        Example(
+            example_id=c.example_id,
+            messages=c.messages,
+            tools=c.tools,
+            template_args=c.template_args,
+        )
+        for c in originals
+    ]
+    return await sample_in_waves(
+        [example for example in examples if not example.uses_tools],
+        crowd=Crowd(teachers=(own,), shares=(1.0,)),
+        settings=settings.own_answers,
+    )

@@ -18,14 +18,13 @@ from tutelage.data.schemas import METRIC_AGREEMENT, OVERRIDDEN
 from tutelage.errors import MissingExtraError, RunError
 from tutelage.metrics import METRICS
 from tutelage.pipeline.explanation import deciding_student, settings_of
-from tutelage.pipeline.fault_rates import fault_section
-from tutelage.pipeline.gate_section import gate_section
 from tutelage.pipeline.overrides import overrides_of
+from tutelage.pipeline.report_sections import fault_section, gate_section
 from tutelage.pipeline.run_dir import MAIN, RunFolder, sound
 from tutelage.pipeline.select_stage import decided
-from tutelage.pipeline.sql_views import open_tables
 from tutelage.pipeline.stage import Stage, note_stage
 from tutelage.pipeline.staleness import report_reads, stale_outputs
+from tutelage.pipeline.tables import open_tables
 from tutelage.progress import Progress, Silent
 from tutelage.stats.rank_correlation import spearman, spearman_interval
 
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 
 # ----------------------------------------------------------------------------------------------
-# What stands beside a run in its report: a second student, an experiment, a ranking.
+# Further sections of a report: a second student, an experiment, a ranking.
 # ----------------------------------------------------------------------------------------------
 
 
@@ -422,7 +421,7 @@ def write_report(
     Args:
         root: The run folder.
         compare_with: Other runs over the same data, experiments and rankings, each a chapter.
-        progress: Told when it is done.
+        progress: Notified when it is done.
         selection: The named selection that is reported on; None is the run's own.
         compared: Other selections of the run, each a chapter.
 

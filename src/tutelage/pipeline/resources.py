@@ -277,7 +277,7 @@ def scoring_job(
 def need_some(
     counts: Mapping[str, int], usable: Iterable[str], *, problem: str, out: Path | str
 ) -> None:
-    """Refuse a result in which nothing is usable; what was written stays.
+    """Raise an error for a result in which nothing is usable; what was written stays.
 
     Args:
         counts: How many rows ended how.

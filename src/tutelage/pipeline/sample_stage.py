@@ -93,11 +93,11 @@ def sample_data(
     and the new samples join it.
 
     Args:
-        data: Settings of the data room, with `path`.
-        teachers: Settings of the teacher room, one or several; each may have a `share`.
+        data: Settings of the data, with `path`.
+        teachers: Settings of the teacher, one or several; each may have a `share`.
         sample: Settings of the sampling.
         out: The run folder.
-        progress: Told how far each stage is.
+        progress: Notified of the progress of each stage.
         accept: Settings of the verification that accepts a response, where `sample.accepted`
             says how many are wanted of each instruction.
         engine: `ray` spreads a local teacher over a pool of workers.

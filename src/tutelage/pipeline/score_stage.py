@@ -77,7 +77,7 @@ class ReadingCounter:
     """Counter that advances a progress bar by candidates as they are read.
 
     Args:
-        progress: Told of each candidate once.
+        progress: Notified of each candidate once.
     """
 
     def __init__(self, progress: Progress) -> None:
@@ -336,7 +336,7 @@ def score_to_table(
         metrics: Names of per-candidate metrics.
         out: The scores table.
         total: How many candidates there are, for the progress.
-        progress: Told of each candidate.
+        progress: Notified of each candidate.
         statistics: Where the token statistics are to be kept, or None.
         scorer: Gives the rows; by default the student in this process.
         at_least: As for `score_candidates`, where the student reads in this process.
@@ -552,7 +552,7 @@ def score_file(
         student: The student that reads.
         metrics: Names of per-candidate metrics.
         out: The file.
-        progress: Told of each row.
+        progress: Notified of each row.
         statistics: Where the token statistics are to be kept, or None.
         scorer: Gives the rows; by default the student in this process.
 

@@ -27,7 +27,7 @@ from tutelage.pipeline.overrides import overrides_digest
 from tutelage.pipeline.resources import prompts_used
 from tutelage.pipeline.run_dir import RunFolder, checksum, is_whole, sound
 from tutelage.pipeline.table_checks import problem_with
-from tutelage.pipeline.verdict_parts import feeding_check, verdicts_digest
+from tutelage.pipeline.tables import feeding_check, verdicts_digest
 from tutelage.refinement import RefineSettings
 from tutelage.selection import SelectSettings
 from tutelage.student import StudentSettings
@@ -173,7 +173,7 @@ class Stage:
     """One stage of one run.
 
     Attributes:
-        name: As it stands in the manifest, such as `load` or `score:FINGERPRINT`.
+        name: As in the manifest, such as `load` or `score:FINGERPRINT`.
         key: Hash of everything its outputs depend on.
         outputs: The files it writes.
         shared: Those of the outputs that other stages write, too: they only have to be whole.
@@ -208,7 +208,7 @@ def run_stage(
         The stage's tally, of now or of then.
 
     Raises:
-        RunError: A folder stands where a file has to be written; nothing is written then.
+        RunError: There is a folder where a file has to be written; nothing is written then.
     """
     done = noted(run, stage.name)
     if done is not None and done.get("key") == stage.key and _as_left(run, stage, done):
@@ -260,7 +260,7 @@ def note_stage(run: RunFolder, stage: Stage, tally: Tally, *, seconds: float) ->
     """
     manifest = run.read_manifest()
     stages = manifest.setdefault("stages", {})
-    stages.pop(stage.name, None)  # the stages stand in the order in which they were done
+    stages.pop(stage.name, None)  # the stages are in the order in which they were done
     stages[stage.name] = {
         "key": stage.key,
         "seconds": round(seconds, 3),

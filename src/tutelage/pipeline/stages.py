@@ -63,8 +63,8 @@ from tutelage.pipeline.stage import (
     take_stage,
 )
 from tutelage.pipeline.summary_text import ASKED_AGAIN
+from tutelage.pipeline.tables import choice_in_words, feeding_check
 from tutelage.pipeline.teacher_outage import attended
-from tutelage.pipeline.verdict_parts import choice_in_words, feeding_check
 from tutelage.progress import Progress, Silent
 from tutelage.refinement import RefineSettings
 from tutelage.reporting.number_format import count
@@ -200,7 +200,7 @@ def refine(
         student: The student that chooses on the way, or None.
         select: The rule by which it chooses.
         doors: How teachers are reached.
-        progress: Told of each reflection.
+        progress: Notified of each reflection.
         own: The student as a teacher, where its own answers are rewritten.
         at_least: Statistics that later stages need of the same readings.
     """
@@ -305,7 +305,7 @@ def score(
         student: The student that reads; with workers, only what it is.
         reading: How it reads.
         settings: Settings of the scoring.
-        progress: Told of each candidate.
+        progress: Notified of each candidate.
         workers: Workers that read instead.
         at_least: Statistics that later stages need of the same readings.
     """

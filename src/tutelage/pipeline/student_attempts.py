@@ -73,7 +73,7 @@ class Attempt:
 
     Attributes:
         example_id: The example.
-        kind: How it was drawn.
+        kind: How it was sampled.
         index: Which one of its kind, from 0.
         status: `ok`, `cut_by_length`, or `teacher_failed`.
         text: What it wrote; empty without an answer.
@@ -132,8 +132,8 @@ def attempt_all(
         journal: Where its answers are kept.
         run: The name of the run in the journal.
         doors: How teachers are opened.
-        progress: Told of each answer.
-        pool: Solved examples that shots are drawn from.
+        progress: Notified of each answer.
+        pool: Solved examples from which shots are sampled.
 
     Returns:
         The attempts, example by example, greedy ones first; and the teacher's tally, with why
@@ -194,7 +194,7 @@ def _units(example: Example, settings: AttemptSettings, pool: Sequence[Example])
 def _with_shots(
     example: Example, pool: Sequence[Example], settings: AttemptSettings, *, prompt: int
 ) -> Example:
-    """Example with solved ones in front of it, drawn by the seed for each prompt.
+    """Example with solved ones in front of it, sampled with the seed for each prompt.
 
     Raises:
         DataError: The pool holds too few solved ones.
@@ -216,7 +216,7 @@ def _with_shots(
     shots: list[Message] = []
     for other in others[: settings.shots]:
         shots += [turn for turn in _solved(other) if turn.role != "system"]
-    # A system prompt stands first, or most chat templates refuse it.
+    # A system prompt comes first, or most chat templates raise an error.
     first = 1 if example.context[0].role == "system" else 0
     turns = (*example.context[:first], *shots, *example.context[first:])
     return replace(example, messages=turns)
@@ -244,7 +244,7 @@ def attempt_requests(
         examples: What is asked.
         settings: How often and how.
         teacher: The student as a teacher; only its name is used.
-        pool: Examples from which shots are drawn.
+        pool: Examples from which shots are sampled.
     """
     for example in examples:
         if example.uses_tools:

@@ -92,11 +92,11 @@ def _quality_gate(gate: Mapping[str, Any] | None) -> list[str]:
     if not gate["fitted"]:
         return [f"Quality gate: not fitted, so it rejects nothing ({gate['detail']})."]
     share = gate["false_refusals"]
-    refused = f"{sum(gate['refused'].values())} of {gate['judged']} candidates rejected"
+    rejected = f"{sum(gate['refused'].values())} of {gate['judged']} candidates rejected"
     interval = f"95 % CI {share['low']:.1%} to {share['high']:.1%}"
     held_out = f"of held-out clean candidates {share['share']:.1%} were rejected ({interval})"
     return [
-        f"Quality gate: {refused} ({_counted(gate['refused']) or 'none'}).",
+        f"Quality gate: {rejected} ({_counted(gate['refused']) or 'none'}).",
         f"Quality gate: {held_out}.",
     ]
 

@@ -94,7 +94,7 @@ def sound(path: Path) -> Path:
 
 
 def check_kinds(folder: Path) -> None:
-    """Refuse a folder that holds a pipe, a socket or a device: reading one may never end.
+    """Raise an error for a pipe, a socket or a device: reading one may never end.
 
     Raises:
         RunError: It holds one, or a link to one.

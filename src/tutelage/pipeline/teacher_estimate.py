@@ -20,6 +20,7 @@ from tutelage.data import (
 )
 from tutelage.pipeline.config import DataSettings
 from tutelage.pipeline.jobs import own_writer, refine_settings
+from tutelage.pipeline.refine_stage import own_answers
 from tutelage.pipeline.resources import Doors, journal_path
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.sample_stage import Accepting, SampleJob, sample_job
@@ -101,7 +102,7 @@ def refine_estimate(
     """What a rewriting of some data would ask the teacher, and the same as a part of the work.
 
     The replies that the cache holds are read as the run would read them, so that a rewriting that
-    was stopped is counted from where it stands.
+    was stopped is counted from where it stopped.
 
     Args:
         data: The rows.
@@ -109,7 +110,7 @@ def refine_estimate(
         refine: What it writes.
         run: The folder whose teacher cache may answer some.
         branches: Rewritten responses for each example: 1 where a student chooses on the way.
-        progress: Told of each row.
+        progress: Notified of each row.
         own: The student as a teacher, where its own answers are rewritten.
     """
     progress.begin("estimate", total=None, unit="rows")
@@ -242,20 +243,7 @@ class _RewriteLookup:
         """The student's own answers, and the teacher's rewrites of them."""
         assert self.answerer is not None  # noqa: S101  (for the type checker)
         originals = [c for g in groups for c in g if c.step == ORIGINAL]
-        examples = [
-            Example(
-                example_id=c.example_id,
-                messages=c.messages,
-                tools=c.tools,
-                template_args=c.template_args,
-            )
-            for c in originals
-        ]
-        answers = await sample_in_waves(
-            [example for example in examples if not example.uses_tools],
-            crowd=Crowd(teachers=(self.answerer,), shares=(1.0,)),
-            settings=self.settings.own_answers,
-        )
+        answers = await own_answers(originals, own=self.answerer, settings=self.settings)
         there = [c for c in answers if c.status == OK]
         self.written += there
         await self._reflected(there, RESPONSE_REFLECTION)
@@ -278,12 +266,12 @@ def estimate_sample(
     """Teacher requests of `sample_data`, and their cost.
 
     Args:
-        data: Settings of the data room, with `path`.
-        teachers: Settings of the teacher room, one or several; each may have a `share`.
+        data: Settings of the data, with `path`.
+        teachers: Settings of the teacher, one or several; each may have a `share`.
         sample: Settings of the sampling.
         accept: Settings of the check that accepts a response.
         out: The run folder, whose teacher cache may answer some.
-        progress: Told of each row.
+        progress: Notified of each row.
 
     Returns:
         Counts of rows and calls, tokens, costs in the user's prices, and time.

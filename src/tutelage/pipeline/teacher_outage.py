@@ -188,7 +188,7 @@ async def attended(
         journal: Where replies are kept.
         run: The name of the run that pays.
         doors: How teachers are opened.
-        progress: Told what is going to be asked, and of what fails.
+        progress: Notified of what is asked and of what fails.
         requests: How many will be asked, such as `up to 48 requests`.
 
     Raises:
@@ -301,7 +301,7 @@ def need_all(tally: Mapping[str, object], *, what: str) -> None:
         what: What was being asked, for the message.
 
     Raises:
-        TeacherUnreachableError: Somebody is away; the journal keeps what was answered.
+        TeacherUnreachableError: A teacher is away; the teacher cache keeps what was answered.
     """
     if tally.get("away"):
         raise TeacherUnreachableError(

@@ -14,9 +14,8 @@ from tutelage.evaluation import EvaluateSettings, TaskSettings, evaluate_student
 from tutelage.pipeline.config import checked, yaml_value
 from tutelage.pipeline.export_stage import as_training_row
 from tutelage.pipeline.resources import need_some
-from tutelage.pipeline.row_weights import Weights, weighted_rows
 from tutelage.pipeline.run_dir import RunFolder
-from tutelage.pipeline.set_rows import chosen_rows
+from tutelage.pipeline.set_rows import Weights, chosen_rows, weighted_rows
 from tutelage.progress import Progress
 from tutelage.student import StudentModel, StudentSettings, open_student
 from tutelage.training import (
@@ -52,7 +51,7 @@ def train(
         weights: How much the loss of a row counts: `auto` (its column train_weight, or the rule
             of the run), `likelihood` (of a run), or `off`.
         out: A folder of its own.
-        progress: Told of each step.
+        progress: Notified of each step.
 
     Returns:
         What the training came to.
@@ -224,7 +223,7 @@ def trainer_truth(
         arguments: Its other settings about the template, such as `template_args`.
         max_length: The trainer's limit; None: none.
         limit: At most so many rows are compared, from the start of the file; None: all.
-        progress: Told how many rows are compared.
+        progress: Notified how many rows are compared.
 
     Returns:
         How many rows were compared and how many were not, how many have which finding, what is

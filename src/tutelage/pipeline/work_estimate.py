@@ -106,7 +106,7 @@ class TextSample:
 
 
 def text_sample(candidates: Iterable[Candidate], *, most: int = SAMPLE_CANDIDATES) -> TextSample:
-    """Draw a sample in one pass, with only the sample in memory.
+    """Take a sample in one pass, with only the sample in memory.
 
     Args:
         candidates: All; those without text are not counted.

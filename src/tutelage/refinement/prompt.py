@@ -24,7 +24,7 @@ Form: TypeAlias = Literal["json", "markers"]
 """Layout of a reply: a JSON object under a schema, or text between marker lines."""
 
 _MIN_SENTENCE_WORDS = 6  # a shorter sentence of ours may well be a sentence of anybody's
-_PROBE = "\u2983probe-{}\u2984"  # stands for an example's text when a prompt file is checked
+_PROBE = "\u2983probe-{}\u2984"  # in place of an example's text when a prompt file is checked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -282,32 +282,6 @@ def fault_of_error(error: TeacherError) -> Fault:
     return Fault(status=status, detail=f"{type(error).__name__}: {error}")
 
 
-async def reflect_instruction(
-    candidate: Candidate, *, teacher: Teacher, settings: RefineSettings
-) -> Candidate:
-    """Request a new instruction AND its response; see `reflect`.
-
-    Args:
-        candidate: The parent.
-        teacher: The teacher.
-        settings: Prompt, limits, attempts.
-    """
-    return await reflect(candidate, step=INSTRUCTION_REFLECTION, teacher=teacher, settings=settings)
-
-
-async def reflect_response(
-    candidate: Candidate, *, teacher: Teacher, settings: RefineSettings
-) -> Candidate:
-    """Request a new response to the same instruction; see `reflect`.
-
-    Args:
-        candidate: The parent.
-        teacher: The teacher.
-        settings: Prompt, limits, attempts.
-    """
-    return await reflect(candidate, step=RESPONSE_REFLECTION, teacher=teacher, settings=settings)
-
-
 async def reflect(
     candidate: Candidate, *, step: str, teacher: Teacher, settings: RefineSettings
 ) -> Candidate:

@@ -17,7 +17,7 @@ from tutelage.refinement import statuses
 from tutelage.refinement.config import RefineSettings, SampleSettings
 from tutelage.refinement.prompt import Prompt, normalised
 from tutelage.refinement.reply_parser import Draft, Fault, has_marker
-from tutelage.refinement.reply_phrases import (
+from tutelage.refinement.reply_patterns import (
     asks_to_decline,
     is_about_texts,
     is_placeholder,

@@ -8,15 +8,14 @@ from typing import Literal, TypeAlias
 
 from tutelage.data import INSTRUCTION_REFLECTION
 from tutelage.refinement import statuses
-from tutelage.refinement.chat_markup import Cleaned, cleaned
 from tutelage.refinement.prompt import Form
-from tutelage.refinement.reply_phrases import is_refusal
+from tutelage.refinement.reply_patterns import Cleaned, cleaned, is_refusal
 from tutelage.teacher import UNKNOWN, Reply, ending_of
 
 # ----------------------------------------------------------------------------------------------
 # Replies laid out with marker lines: found, put in order, and never guessed at.
 #
-#     <<<CRITICISM>>>          a marker stands at the start of a line; case, spacing, bold, list
+#     <<<CRITICISM>>>          a marker is at the start of a line; case, spacing, bold, list
 #     ...                      numbers and the number of brackets may differ
 #     <<<NEW INSTRUCTION>>>    each section at most once, the instruction before the response
 #     ...
@@ -25,7 +24,7 @@ from tutelage.teacher import UNKNOWN, Reply, ending_of
 #     <<<END>>>                may be missing only where the server says that the reply is whole
 #
 # A marker in the middle of a line is text. So is one inside a code fence, unless the reply makes
-# no sense that way (the whole reply stands in a fence, or a fence was never closed).
+# no sense that way (the whole reply is in a fence, or a fence was never closed).
 # ----------------------------------------------------------------------------------------------
 
 
@@ -289,7 +288,7 @@ _DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_unique)
 
 _THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL | re.IGNORECASE)
 _INVISIBLE = re.compile("[\\s\x00\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]*")
-"""White space, and characters that nobody sees."""
+"""White space and invisible characters."""
 _OPEN_THOUGHT = re.compile(r"\s*<think>(?!.*</think>)", re.DOTALL | re.IGNORECASE)
 
 

@@ -6,7 +6,7 @@ Responses of one example that are the same up to white space are kept once; the 
 recorded as `duplicate_sample`, so that every reply that was paid for has its row.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
 
@@ -58,22 +58,6 @@ def sample_request(
         max_tokens=settings.max_tokens,
         seed=seed,
     )
-
-
-def sample_requests(
-    example: Example, *, teacher: Teacher, settings: SampleSettings
-) -> list[Request]:
-    """Requests for all `settings.n` samples of one example, in order of their index.
-
-    Args:
-        example: The example.
-        teacher: The teacher.
-        settings: Number, prompt and limits of the samples.
-    """
-    return [
-        sample_request(example, index, teacher=teacher, settings=settings)
-        for index in range(settings.n)
-    ]
 
 
 def sample_of_reply(
@@ -197,51 +181,6 @@ async def sample_one(
     return sample_of_reply(example, reply, teacher=teacher, settings=settings)
 
 
-async def sample_all(
-    examples: Iterable[Example],
-    *,
-    teacher: Teacher,
-    settings: SampleSettings,
-    on_done: Callable[[Candidate], None] | None = None,
-    outstanding: int = DEFAULT_OUTSTANDING,
-) -> list[Candidate]:
-    """Sample `settings.n` responses for every example.
-
-    Args:
-        examples: Whose instructions are answered.
-        teacher: The teacher to ask.
-        settings: The settings.
-        on_done: Called with each outcome once all samples of its example are there.
-        outstanding: The most requests in work at a time; about twice what the teacher takes.
-
-    Returns:
-        `settings.n` candidates per example, example by example, in order of their index.
-    """
-    budget_spent: list[str] = []
-    groups = _Groups(size=settings.n, on_done=on_done)
-
-    def units() -> Iterator[tuple[int, int, Example]]:
-        for number, example in enumerate(examples):
-            for index in range(settings.n):
-                yield number, index, example
-
-    async def one(_: int, unit: tuple[int, int, Example]) -> None:
-        number, index, example = unit
-        if budget_spent:
-            fault = Fault(status=statuses.OVER_BUDGET, detail=budget_spent[0])
-            candidate = _over_budget(
-                example, index, teacher=teacher, settings=settings, fault=fault
-            )
-        else:
-            candidate = await sample_one(example, index, teacher=teacher, settings=settings)
-            if candidate.status == statuses.OVER_BUDGET:
-                budget_spent.append(candidate.detail or "")
-        groups.add(candidate, number=number, index=index)
-
-    await run_bounded(units(), one, outstanding=outstanding)
-    return [c for number in range(len(groups.finished)) for c in groups.finished[number]]
-
-
 def _with_tools(example: Example, index: int, *, teacher: Teacher) -> Candidate:
     """Candidate without text for a row with tools, which the teacher would have to be given."""
     fault = Fault(status=statuses.USES_TOOLS, detail="tools belong to the prompt of this example")
@@ -252,46 +191,6 @@ def _with_tools(example: Example, index: int, *, teacher: Teacher) -> Candidate:
         request_key=None,
         distinction=f"{statuses.USES_TOOLS} {index}",
     )
-
-
-def _over_budget(
-    example: Example, index: int, *, teacher: Teacher, settings: SampleSettings, fault: Fault
-) -> Candidate:
-    """Candidate without text for a request that the budget no longer allowed."""
-    if example.uses_tools:
-        return _with_tools(example, index, teacher=teacher)
-    key = sample_request(example, index, teacher=teacher, settings=settings).key
-    return _unsampled(
-        example_id=example.example_id, teacher=teacher.name, fault=fault, request_key=key
-    )
-
-
-class _Groups:
-    """Buffer of the samples of each example, until all exist and duplicates are joined."""
-
-    def __init__(self, *, size: int, on_done: Callable[[Candidate], None] | None) -> None:
-        self._size = size
-        self._on_done = on_done
-        self._waiting: dict[int, dict[int, Candidate]] = {}
-        self.finished: dict[int, list[Candidate]] = {}
-
-    def add(self, candidate: Candidate, *, number: int, index: int) -> None:
-        """Add sample `index` of example `number`.
-
-        Args:
-            candidate: The sample.
-            number: Index of the example.
-            index: Index of the sample within its example.
-        """
-        group = self._waiting.setdefault(number, {})
-        group[index] = candidate
-        if len(group) < self._size:
-            return
-        del self._waiting[number]
-        self.finished[number] = join_duplicates(group[i] for i in range(self._size))
-        if self._on_done is not None:
-            for outcome in self.finished[number]:
-                self._on_done(outcome)
 
 
 def _with_system(context: tuple[Message, ...], system: str | None) -> tuple[Message, ...]:

@@ -12,20 +12,20 @@ from tutelage.reporting.blocks import (
     Figure,
     Section,
     Side,
-    Span,
     Table,
     schema_columns,
 )
-from tutelage.reporting.headline import Fact, facts, opening
 from tutelage.reporting.pages import (
+    Fact,
+    facts,
+    opening,
     render_html,
     render_markdown,
     render_markdown_page,
     render_page,
     render_text,
 )
-from tutelage.reporting.queries import ReportTables, TableSource
-from tutelage.reporting.run_summary import Summary
+from tutelage.reporting.queries import ReportTables
 from tutelage.reporting.summary_builder import summarise
 
 __all__ = [
@@ -37,10 +37,7 @@ __all__ = [
     "ReportTables",
     "Section",
     "Side",
-    "Span",
-    "Summary",
     "Table",
-    "TableSource",
     "facts",
     "opening",
     "render_html",

@@ -6,11 +6,10 @@ Fields have our own names; the text of users is only ever data.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tutelage.reporting.blocks import one_line
 from tutelage.reporting.number_format import number
 from tutelage.reporting.run_summary import Axis, Group, LengthBin, Plane, Spread
-from tutelage.reporting.sanitize import one_line
-from tutelage.reporting.svg import missing_pictures, svg_of
-from tutelage.reporting.theme import LIGHT
+from tutelage.reporting.svg import LIGHT, missing_pictures, svg_of
 
 GROUP_WORDS: Mapping[Group, str] = {
     "original": "originals",
@@ -24,7 +23,12 @@ LONG_NAME_CHARACTERS = 40
 BAR_WIDTH = 190
 
 
-def _altair() -> Any:
+def import_altair() -> Any:
+    """Module altair, imported where a figure is drawn.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
     try:
         import altair as alt  # noqa: PLC0415  (a page without pictures needs no picture library)
     except ImportError as error:
@@ -32,8 +36,9 @@ def _altair() -> Any:
     return alt
 
 
-def _data(rows: Sequence[Mapping[str, object]]) -> Any:
-    return _altair().Data(values=list(rows))
+def chart_data(rows: Sequence[Mapping[str, object]]) -> Any:
+    """Inline data of a chart."""
+    return import_altair().Data(values=list(rows))
 
 
 def spread_chart(axis: Axis, spreads: Sequence[Spread], *, unit: str, ceiling: float | None) -> str:
@@ -45,7 +50,7 @@ def spread_chart(axis: Axis, spreads: Sequence[Spread], *, unit: str, ceiling: f
         unit: Label of the axis.
         ceiling: The metric's cap, drawn as a line, or None.
     """
-    alt = _altair()
+    alt = import_altair()
     present = [s for s in spreads if s.candidates]
     rows = [
         _histogram(axis, spread, unit=unit if spread is present[-1] else None, ceiling=ceiling)
@@ -55,7 +60,7 @@ def spread_chart(axis: Axis, spreads: Sequence[Spread], *, unit: str, ceiling: f
 
 
 def _histogram(axis: Axis, spread: Spread, *, unit: str | None, ceiling: float | None) -> Any:
-    alt = _altair()
+    alt = import_altair()
     width = (axis.high - axis.low) / axis.bins
     bars = [
         {
@@ -71,7 +76,7 @@ def _histogram(axis: Axis, spread: Spread, *, unit: str | None, ceiling: float |
     ticks = alt.Axis(grid=False, tickCount=6, labels=unit is not None, ticks=unit is not None)
     share = alt.Axis(tickCount=2, labelExpr="datum.label + ' %'")
     histogram = (
-        alt.Chart(_data(bars))
+        alt.Chart(chart_data(bars))
         .mark_rect(clip=True, stroke=LIGHT["panel"], strokeWidth=0.7, color=LIGHT[spread.group])
         .encode(
             x=alt.X("low:Q", scale=scale, title=unit, axis=ticks),
@@ -83,7 +88,7 @@ def _histogram(axis: Axis, spread: Spread, *, unit: str | None, ceiling: float |
     marks = [(spread.quantiles[2], LIGHT["ink"], [1, 0])]
     marks += [] if ceiling is None else [(ceiling, LIGHT["quiet"], [4, 3])]
     lines = [
-        alt.Chart(_data([{"at": at}]))
+        alt.Chart(chart_data([{"at": at}]))
         .mark_rule(color=tint, strokeDash=dash, strokeWidth=1.5)
         .encode(x=alt.X("at:Q", scale=scale))
         for at, tint, dash in marks
@@ -107,17 +112,17 @@ def plane_chart(plane: Plane, *, group: Group, limits: tuple[float, float]) -> s
         group: The group of candidates.
         limits: Range of both axes.
     """
-    alt = _altair()
+    alt = import_altair()
     high_x, high_y = limits
     x = alt.X("ifd:Q", scale=alt.Scale(domain=[0, high_x], nice=False), title="ifd (ratio)")
     y = alt.Y("r_ifd:Q", scale=alt.Scale(domain=[0, high_y], nice=False), title="r_ifd (ratio)")
     box = (
-        alt.Chart(_data([{"x": 0, "X": 1, "y": 0, "Y": 1}]))
+        alt.Chart(chart_data([{"x": 0, "X": 1, "y": 0, "Y": 1}]))
         .mark_rect(color=LIGHT["region"], opacity=1)
         .encode(x=alt.X("x:Q"), x2="X:Q", y=alt.Y("y:Q"), y2="Y:Q")
     )
     gates = [
-        alt.Chart(_data([{"at": 1}]))
+        alt.Chart(chart_data([{"at": 1}]))
         .mark_rule(color=LIGHT["quiet"], strokeDash=[4, 3])
         .encode(**{channel: "at:Q"})
         for channel in ("x", "y")
@@ -133,7 +138,7 @@ def plane_chart(plane: Plane, *, group: Group, limits: tuple[float, float]) -> s
     ]
     fates = alt.Scale(domain=["not chosen", "chosen"], range=[LIGHT["refused"], LIGHT["chosen"]])
     dots = [
-        alt.Chart(_data([p for p in points if p["fate"] == fate]))
+        alt.Chart(chart_data([p for p in points if p["fate"] == fate]))
         .mark_point(clip=True, size=18, strokeWidth=1.1, opacity=0.8, filled=fate == "chosen")
         .encode(x=x, y=y, color=alt.Color("fate:N", scale=fates))
         for fate in ("not chosen", "chosen")
@@ -148,7 +153,7 @@ def plane_chart(plane: Plane, *, group: Group, limits: tuple[float, float]) -> s
 
 def _region_labels(plane: Plane, group: Group, limits: tuple[float, float]) -> list[Any]:
     """Count of candidates in each quarter, placed in its outer corner."""
-    alt = _altair()
+    alt = import_altair()
     high_x, high_y = limits
     labels = []
     for region in plane.regions:
@@ -158,7 +163,7 @@ def _region_labels(plane: Plane, group: Group, limits: tuple[float, float]) -> l
         place = {"x": 0 if left else high_x, "y": 0 if low else high_y}
         said = f"{region.candidates:,}{' pass both' if left and low else ''}"
         labels.append(
-            alt.Chart(_data([{**place, "said": said}]))
+            alt.Chart(chart_data([{**place, "said": said}]))
             .mark_text(
                 align="left" if left else "right",
                 baseline="bottom" if low else "top",
@@ -174,7 +179,7 @@ def _region_labels(plane: Plane, group: Group, limits: tuple[float, float]) -> l
 
 def length_chart(bins: Sequence[LengthBin], *, unit: str) -> str:
     """Median and interquartile range of a metric by response length."""
-    alt = _altair()
+    alt = import_altair()
     rows = [
         {
             "group": GROUP_WORDS[b.group],
@@ -197,9 +202,9 @@ def length_chart(bins: Sequence[LengthBin], *, unit: str) -> str:
         title="length of the response (tokens" + (", log scale)" if kind == "log" else ")"),
         axis=alt.Axis(grid=False, tickCount=5),
     )
-    base = alt.Chart(_data(rows)).encode(x=x)
+    base = alt.Chart(chart_data(rows)).encode(x=x)
     bands = [
-        alt.Chart(_data([row for row in rows if row["group"] == GROUP_WORDS[group]]))
+        alt.Chart(chart_data([row for row in rows if row["group"] == GROUP_WORDS[group]]))
         .mark_area(color=LIGHT[group], opacity=0.22)
         .encode(x=x, y=alt.Y("low:Q", title=unit, scale=alt.Scale(zero=False)), y2="high:Q")
         for group in groups
@@ -227,8 +232,8 @@ def stacked_chart(
         tints: Colour of each part.
         unit: Label of the axis.
     """
-    alt = _altair()
-    names = _labels([name for name, _ in rows], characters=34)
+    alt = import_altair()
+    names = distinct_labels([name for name, _ in rows], characters=34)
     data = [
         {
             "name": key,
@@ -240,7 +245,7 @@ def stacked_chart(
         for order, (part, value) in enumerate(parts.items())
     ]
     chart = (
-        alt.Chart(_data(data))
+        alt.Chart(chart_data(data))
         .mark_bar(stroke=LIGHT["page"], strokeWidth=1)
         .encode(
             x=alt.X(
@@ -259,7 +264,7 @@ def stacked_chart(
     return svg_of(chart)
 
 
-def _labels(names: Sequence[str], *, characters: int = NAME_CHARACTERS) -> list[str]:
+def distinct_labels(names: Sequence[str], *, characters: int = NAME_CHARACTERS) -> list[str]:
     """Short labels that remain distinct."""
     labels: list[str] = []
     for name in names:
@@ -272,7 +277,7 @@ def _labels(names: Sequence[str], *, characters: int = NAME_CHARACTERS) -> list[
 
 
 def _name_axis(labels: Sequence[str]) -> Any:
-    alt = _altair()
+    alt = import_altair()
     axis = alt.Axis(labelLimit=300, ticks=False, domain=False)
     return alt.Y("name:N", sort=list(labels), title=None, axis=axis)
 
@@ -292,8 +297,8 @@ def interval_chart(
         first: Names in their own colour: the selection, or those that may be first.
         wide: Whether it has the width of the page, not of a card.
     """
-    alt = _altair()
-    names = _labels([row[0] for row in rows], characters=36 if wide else NAME_CHARACTERS)
+    alt = import_altair()
+    names = distinct_labels([row[0] for row in rows], characters=36 if wide else NAME_CHARACTERS)
     data = [
         {
             "name": key,
@@ -306,7 +311,7 @@ def interval_chart(
     ]
     scale = alt.Scale(zero=False, nice=True)
     kinds = alt.Scale(domain=["first", "other"], range=[LIGHT["chosen"], LIGHT["quiet"]])
-    base = alt.Chart(_data(data)).encode(
+    base = alt.Chart(chart_data(data)).encode(
         y=_name_axis(names), color=alt.Color("kind:N", legend=None, scale=kinds)
     )
     axis = alt.Axis(tickCount=5 if wide else 4)
@@ -327,7 +332,7 @@ _EDGES = (-0.7, -0.4, -0.15, 0.15, 0.4, 0.7)
 
 def heat_chart(names: Sequence[str], values: Mapping[tuple[str, str], float | None]) -> str:
     """Heat map of rank correlations with the number in each cell."""
-    alt = _altair()
+    alt = import_altair()
     cells = []
     for a in names:
         for b in names:
@@ -349,7 +354,7 @@ def heat_chart(names: Sequence[str], values: Mapping[tuple[str, str], float | No
         ),
         "y": alt.Y("a:N", sort=list(names), title=None),
     }
-    base = alt.Chart(_data(cells)).encode(**place)
+    base = alt.Chart(chart_data(cells)).encode(**place)
     squares = base.mark_rect(stroke=LIGHT["page"], strokeWidth=2).encode(
         color=alt.Color(
             "level:N",
@@ -376,14 +381,14 @@ def bar_chart(
         tint: Colour of the bars.
         shown: Text of a number.
     """
-    alt = _altair()
-    names = _labels([row[0] for row in rows], characters=LONG_NAME_CHARACTERS)
+    alt = import_altair()
+    names = distinct_labels([row[0] for row in rows], characters=LONG_NAME_CHARACTERS)
     data = [
         {"name": key, "value": value, "shown": shown(value)}
         for key, (_, value) in zip(names, rows, strict=True)
     ]
     most = max((value for _, value in rows), default=1) or 1
-    base = alt.Chart(_data(data)).encode(
+    base = alt.Chart(chart_data(data)).encode(
         y=_name_axis(names),
         x=alt.X(
             "value:Q",
@@ -402,7 +407,7 @@ _RATE_BINS = 10
 
 def histogram_chart(rates: Sequence[tuple[str, Sequence[float]]]) -> str:
     """Histograms of the pass rates of each student, in tenths."""
-    alt = _altair()
+    alt = import_altair()
     charts = []
     for name, found in rates:
         counts = [0] * _RATE_BINS
@@ -413,7 +418,7 @@ def histogram_chart(rates: Sequence[tuple[str, Sequence[float]]]) -> str:
             for i, n in enumerate(counts)
         ]
         charts.append(
-            alt.Chart(_data(rows))
+            alt.Chart(chart_data(rows))
             .mark_rect(color=LIGHT["original"], stroke=LIGHT["panel"])
             .encode(
                 x=alt.X("low:Q", title="pass rate", scale=alt.Scale(domain=[0, 1])),

@@ -13,7 +13,9 @@ from tutelage.reporting.blocks import (
     Section,
     Side,
     Table,
+    difference,
     schema_columns,
+    whole,
 )
 from tutelage.reporting.metric_section import with_unit
 from tutelage.reporting.number_format import reason_words, set_words, share, step_words
@@ -26,7 +28,6 @@ from tutelage.reporting.run_summary import (
     Summary,
     TeacherTally,
 )
-from tutelage.reporting.text_diff import difference, whole
 
 NOT_NAMED = "(not named)"
 MOST_BARS = 12
@@ -116,7 +117,7 @@ def _null_figure(sets: Sequence[SetTally], metric: str, means: Sequence[Mean | N
             ),
             rows=tuple(rows),
         ),
-        in_text=False,  # the means stand in the table of all sets
+        in_text=False,  # the means are in the table of all sets
     )
 
 

@@ -393,7 +393,7 @@ def length_section(summary: Summary) -> Sequence[Section]:
             figures=tuple(
                 _length_figure(summary, metric, bins) for metric, bins in summary.lengths if bins
             ),
-            in_text=False,  # the correlations with length stand in the next section
+            in_text=False,  # the correlations with length are in the next section
         ),
     )
 

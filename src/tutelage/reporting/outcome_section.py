@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from tutelage.data.schemas import DECISIONS
-from tutelage.reporting import charts, sankey
+from tutelage.reporting import charts
 from tutelage.reporting.blocks import Column, Figure, Section, Table, schema_columns
 from tutelage.reporting.number_format import count, duration, reason_words, step_words
 from tutelage.reporting.run_summary import Account, FlowPath, Summary
-from tutelage.reporting.sankey import Stop, Way
+from tutelage.reporting.svg import Stop, Way, draw_narrow_sankey, draw_sankey
 
 _MOST_REASONS = 6
 _MOST_BARS = 12
@@ -43,8 +43,8 @@ def flow_section(summary: Summary) -> Sequence[Section]:
                 Figure(
                     title=kept if summary.rule or summary.kept else "Every row is accounted for",
                     alt=f"Flow of {rows} rows. {kept}. The table has every path.",
-                    draw=partial(sankey.draw, ways, heads=heads),
-                    draw_narrow=partial(sankey.draw_narrow, ways),
+                    draw=partial(draw_sankey, ways, heads=heads),
+                    draw_narrow=partial(draw_narrow_sankey, ways),
                     table=_flow_table(flow.paths),
                     note="The width of a band is a number of rows; nothing is left out.",
                     layout="wide",

@@ -222,7 +222,7 @@ class SetTally:
 
     Attributes:
         name: `chosen`, or the name of the null.
-        seeds: How many sets it stands for; sizes and means are then averages over them.
+        seeds: How many sets it represents; sizes and means are then averages over them.
         size: Candidates in it: the examples kept, or more where a rule keeps several of each.
         refined_fraction: Share of refinements and samples in it, in [0, 1].
         tokens: Mean length of the responses that were scored.

@@ -1,26 +1,24 @@
 """Selection: the rule's decision on every example, and the baselines to compare it with.
 
-Exactly one decision an example, with its reason and the numbers it rested on, and beside it the
-nulls: sets of the same size chosen without the student. Columnar and pure: tables in, tables out.
+Exactly one decision an example, with its reason and the numbers it rested on, and the baselines:
+sets of the same size chosen without the student. Columnar and pure: tables in, tables out.
 """
 
 from tutelage.selection.baselines import NULL_NAMES
 from tutelage.selection.budget import cover
-from tutelage.selection.candidate_table import TableSource
-from tutelage.selection.config import MixSettings, RuleName, SelectSettings
-from tutelage.selection.coverage import Coverage
+from tutelage.selection.config import SelectSettings
 from tutelage.selection.decide import (
+    Coverage,
     Selected,
     choose_parents,
     compared_columns,
     needed_metrics,
-    nulls,
     select,
 )
 from tutelage.selection.explanation import explain
 from tutelage.selection.gates import gate
-from tutelage.selection.model_free_rules import DEVIATION, FAULTY, band_deviations
 from tutelage.selection.reasons import OVERRULED, REASONS, meaning_of
+from tutelage.selection.rules import DEVIATION, FAULTY, band_deviations
 
 __all__ = [
     "DEVIATION",
@@ -29,11 +27,8 @@ __all__ = [
     "OVERRULED",
     "REASONS",
     "Coverage",
-    "MixSettings",
-    "RuleName",
     "SelectSettings",
     "Selected",
-    "TableSource",
     "band_deviations",
     "choose_parents",
     "compared_columns",
@@ -42,6 +37,5 @@ __all__ = [
     "gate",
     "meaning_of",
     "needed_metrics",
-    "nulls",
     "select",
 ]

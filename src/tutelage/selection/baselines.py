@@ -10,9 +10,17 @@ import pyarrow as pa
 
 from tutelage.data import ORIGINAL
 from tutelage.data.schemas import NULLS
-from tutelage.selection.candidate_table import NONE, Bools, Floats, Indexes, Pool, constant, take
+from tutelage.selection.candidate_table import (
+    NONE,
+    Bools,
+    Floats,
+    Indexes,
+    Pool,
+    constant,
+    draws,
+    take,
+)
 from tutelage.selection.config import SelectSettings
-from tutelage.selection.random_draws import draws
 from tutelage.selection.reasons import (
     CHOSEN_VERSION,
     LENGTH_MATCHED,
@@ -23,7 +31,7 @@ from tutelage.selection.reasons import (
     Verdict,
     why_unscored,
 )
-from tutelage.selection.simple_rules import first, most_changed, refinements
+from tutelage.selection.rules import first, most_changed, refinements
 
 NULL_NAMES = ("random", "random_version", "longest", "all_refined", "all_original")
 
@@ -212,22 +220,22 @@ def decide_chosen_version(pool: Pool, settings: SelectSettings, *, rule: Decides
         settings: Settings of the selection.
         rule: The rule of which this is a baseline.
     """
-    chosen_E, refused_E = _contrast(pool, settings, rule)
-    return _one_side(pool, np.where(refused_E != NONE, chosen_E, NONE), CHOSEN_VERSION)
+    chosen_E, rejected_E = _contrast(pool, settings, rule)
+    return _one_side(pool, np.where(rejected_E != NONE, chosen_E, NONE), CHOSEN_VERSION)
 
 
 def decide_refused_version(pool: Pool, settings: SelectSettings, *, rule: Decides) -> Verdict:
     """The other version of the same examples, the one furthest from what the rule keeps.
 
-    It may be one that a gate refused: that is what the contrast is about. It was scored.
+    It may be one that a gate rejected: that is what the contrast is about. It was scored.
 
     Args:
         pool: The candidates.
         settings: Settings of the selection.
         rule: The rule of which this is a baseline.
     """
-    _, refused_E = _contrast(pool, settings, rule)
-    return _one_side(pool, refused_E, REFUSED_VERSION)
+    _, rejected_E = _contrast(pool, settings, rule)
+    return _one_side(pool, rejected_E, REFUSED_VERSION)
 
 
 def _contrast(pool: Pool, settings: SelectSettings, rule: Decides) -> tuple[Indexes, Indexes]:

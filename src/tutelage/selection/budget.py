@@ -17,13 +17,13 @@ from tutelage.selection.candidate_table import (
     Indexes,
     Pool,
     column_of,
+    draws,
     encode,
     take,
     to_numpy,
 )
 from tutelage.selection.config import OTHER_SOURCES, MixSettings, SelectSettings
 from tutelage.selection.gates import without
-from tutelage.selection.random_draws import draws
 from tutelage.selection.reasons import COVERED, NOT_DRAWN, OTHER_KIND, Order, Verdict
 
 # ----------------------------------------------------------------------------------------------

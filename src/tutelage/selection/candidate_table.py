@@ -1,17 +1,18 @@
 """Table of all candidates with their scores, as arrays, in an order that depends on ids alone.
 
     E   examples, ascending by example id
-    N   candidates, ascending by example id, then candidate id; one blank row stands for an
-        example without any
+    N   candidates, ascending by example id, then candidate id; an example without any has one
+        blank row
 
 Because the order is that of the ids, "the id decides" is "the smaller index decides", and neither
-the order of rows in a file nor the number of DuckDB's threads can change a decision.
+the order of rows in a file nor the number of DuckDB's threads can change a decision. Random
+numbers are hashes of ids too.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import duckdb
 import numpy as np
@@ -25,7 +26,7 @@ from tutelage.data.databases import hide_progress_bar
 from tutelage.errors import DataError
 
 # ----------------------------------------------------------------------------------------------
-# Arrow columns as numpy arrays and back. NaN and the index -1 stand for null, and only here.
+# Arrow columns as numpy arrays and back. Only here NaN and the index -1 mean null.
 # ----------------------------------------------------------------------------------------------
 
 
@@ -420,3 +421,41 @@ def _changed(step_N: NDArray[np.int8], parent_N: Indexes) -> NDArray[np.int8]:
     reflected_N = step_N == STEPS.index(RESPONSE_REFLECTION)
     distance[reflected_N] = np.where(of_original_N, 1, 3)[reflected_N]
     return distance
+
+
+Purpose: TypeAlias = Literal["rule", "nulls", "cut", "mix", "permuted", "length_matched"]
+
+_HEX_DIGITS = 13
+"""Hexadecimal digits of an MD5 that are used: 52 bits fit a float64 without rounding."""
+
+# A query keeps the order of an Arrow table's rows unless it is told that it need not.
+_RANDOM_QUERY = """
+select ('0x' || left(md5($salt || id), $digits))::bigint::double / $scale as draw from given
+"""
+
+
+def draws(*columns: Column, seed: int, purpose: Purpose) -> tuple[Floats, ...]:
+    """One random number per id: 52 bits of the MD5 of purpose, seed and id.
+
+    Args:
+        *columns: Columns of example or candidate ids; a null gets NaN.
+        seed: Another seed gives independent numbers.
+        purpose: Numbers for different purposes are independent: otherwise the random baseline
+            of a random selection would be that selection.
+
+    Returns:
+        For each column float64 in [0, 1), the same on every machine and in every order.
+
+    Examples:
+        >>> draws(pa.array(["a"]), seed=0, purpose="nulls")[0].round(6).tolist()
+        [0.881654]
+    """
+    salt = {"salt": f"{purpose}:{seed}:", "digits": _HEX_DIGITS, "scale": 16.0**_HEX_DIGITS}
+    drawn = []
+    with duckdb.connect() as tables:
+        hide_progress_bar(tables)
+        for ids in columns:
+            tables.from_arrow(pa.table({"id": ids})).create_view("given", replace=True)
+            table = tables.sql(_RANDOM_QUERY, params=salt).to_arrow_table()
+            drawn.append(to_floats(column_of(table, "draw")))
+    return tuple(drawn)

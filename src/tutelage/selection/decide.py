@@ -1,15 +1,11 @@
-"""Decision of a selection rule on every example.
+"""Decision of a selection rule on every example, and the share of the data that it could use."""
 
-pool -> gates -> mix -> rule -> cut (share, count, quotas, diversity) -> late gate -> decisions
-"""
-
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tutelage.data import INSTRUCTION_REFLECTION, ORIGINAL, STEPS
 from tutelage.data.extensions import extension_named
@@ -25,45 +21,133 @@ from tutelage.selection.baselines import (
 from tutelage.selection.budget import cut, mixed
 from tutelage.selection.candidate_table import (
     NONE,
+    NOT_SCORED,
     Bools,
     Indexes,
     Pool,
     TableSource,
-    column_of,
     constant,
     count_values,
     from_floats,
     load_pool,
     take,
-    to_numpy,
     with_columns,
 )
 from tutelage.selection.config import BASELINES, RuleName, SelectSettings
-from tutelage.selection.coverage import Coverage, check_coverage, coverage_of
-from tutelage.selection.gates import refused_late, shut_out
-from tutelage.selection.model_free_rules import decide_cheap, decide_oracle
-from tutelage.selection.pool_rules import (
-    decide_best_of_n,
-    decide_grape,
-    decide_keep_all,
-    decide_lark,
-    decide_longest,
-    decide_random,
-    decide_rsr,
-    decide_srt_pairwise,
-)
+from tutelage.selection.gates import rejected_late, shut_out
 from tutelage.selection.reasons import (
     CHOSEN_BY_EXTENSION,
     DROPPED_BY_EXTENSION,
     NO_CANDIDATES,
     OUTSIDE_MIX,
+    SHUT_OUT,
     Verdict,
     Words,
-    refused_reason,
+    rejection_reason,
     words,
 )
-from tutelage.selection.simple_rules import decide_all_original, decide_all_refined, decide_ifd_top
+from tutelage.selection.rules import (
+    decide_all_original,
+    decide_all_refined,
+    decide_best_of_n,
+    decide_cheap,
+    decide_grape,
+    decide_ifd_top,
+    decide_keep_all,
+    decide_lark,
+    decide_longest,
+    decide_oracle,
+    decide_random,
+    decide_rsr,
+    decide_srt_pairwise,
+)
 from tutelage.selection.srt import compare_paper, compare_safe, decide_srt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """Counts of examples that a selection could compare.
+
+    Attributes:
+        examples: How many examples there are; each has one decision.
+        kept: How many of them keep a candidate.
+        candidates: How many candidates there are, with or without text.
+        written: Number with text.
+        scored: How many of these have every number that the rule needs.
+        unwritten: How many have no text, by status.
+        unscored: How many have text but not the numbers, by status.
+        gated: How many have text but were shut out before they were compared, by reason.
+    """
+
+    examples: int
+    kept: int
+    candidates: int
+    written: int
+    scored: int
+    unwritten: Mapping[str, int]
+    unscored: Mapping[str, int]
+    gated: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def compared(self) -> int:
+        """Examples with text that passed the gates."""
+        return self.written - sum(self.gated.values())
+
+    @property
+    def unscored_fraction(self) -> float:
+        """Share of the examples past the gates that could not be scored, in [0, 1]."""
+        return (self.compared - self.scored) / self.compared if self.compared else 0.0
+
+
+def coverage_of(pool: Pool, *, kept: int, needed: Sequence[str]) -> Coverage:
+    """Coverage of a pool after its gates.
+
+    Args:
+        pool: The pool.
+        kept: How many examples keep a candidate.
+        needed: The numbers that the rule compares.
+    """
+    scored_N = pool.usable_N.copy()
+    for name in needed:
+        scored_N &= ~np.isnan(pool.numbers[name])
+    there_N = pool.step_N >= 0
+    words = np.array([*(status in SHUT_OUT for status in pool.statuses), False])
+    gated_N = pool.written_N & words[pool.status_N]
+    return Coverage(
+        examples=pool.examples,
+        kept=kept,
+        candidates=int(there_N.sum()),
+        written=int(pool.written_N.sum()),
+        scored=int(scored_N.sum()),
+        unwritten=_statuses(pool, there_N & ~pool.written_N),
+        unscored=_statuses(pool, pool.written_N & ~gated_N & ~scored_N),
+        gated=_statuses(pool, gated_N),
+    )
+
+
+def _statuses(pool: Pool, among_N: Bools) -> dict[str, int]:
+    words = pa.array([NOT_SCORED if s == "ok" else s for s in pool.statuses], pa.string())
+    return count_values(take(words, pool.status_N[among_N]))
+
+
+def check_coverage(coverage: Coverage, settings: SelectSettings) -> None:
+    """Raise an error where too few examples could be scored for a selection.
+
+    Raises:
+        DataError: More candidates than `max_unscored_fraction` have no number.
+    """
+    if coverage.unscored_fraction <= settings.max_unscored_fraction:
+        return
+    reasons = ", ".join(
+        f"{status} {count}" for status, count in list(coverage.unscored.items())[:3]
+    )
+    raise DataError(
+        f"{coverage.compared - coverage.scored} of {coverage.compared} candidates could not be "
+        f"scored ({coverage.unscored_fraction:.2f}, at most "
+        f"{settings.max_unscored_fraction:.2f} allowed): {reasons}",
+        hint="look at these candidates in scores.parquet, or raise max_unscored_fraction",
+    )
+
 
 # ----------------------------------------------------------------------------------------------
 # The rule of an extension: a user's function decides on the versions of each example.
@@ -161,7 +245,7 @@ def select(
         gates: Candidates that may not be chosen, from `tutelage.selection.gate`; None: all may.
         embeddings: For `diversity`: `candidate_id` and `embedding` of all that may be chosen.
         columns: For `cheap` and `oracle`: `candidate_id` and the number that they compare, which
-            is not the student's and so is there for what the gates refused, too.
+            is not the student's and so is there for what the gates rejected, too.
 
     Returns:
         Exactly one decision an example. It depends on the ids, the scores and the seed, not on the
@@ -221,15 +305,15 @@ def _without(pool: Pool, verdict: Verdict, out_E: Bools, reason_E: Words) -> Ver
 
 def _checked_late(pool: Pool, verdict: Verdict, gates: pa.Table) -> Verdict:
     """Drop chosen candidates that are not right; the next ones of the example move up."""
-    word_N = refused_late(pool, gates)
-    refused_N = word_N != ""
-    if not refused_N.any():
+    word_N = rejected_late(pool, gates)
+    rejected_N = word_N != ""
+    if not rejected_N.any():
         return verdict
     first_word_E = np.where(verdict.chosen_E != NONE, word_N[verdict.chosen_E], "")
-    reason_E = np.array([refused_reason(str(word)) for word in first_word_E], dtype=np.object_)
+    reason_E = np.array([rejection_reason(str(word)) for word in first_word_E], dtype=np.object_)
     if verdict.rank_N is None:
         return _without(pool, verdict, first_word_E != "", reason_E)
-    places_N = np.where((verdict.rank_N != NONE) & ~refused_N, verdict.rank_N, np.nan)
+    places_N = np.where((verdict.rank_N != NONE) & ~rejected_N, verdict.rank_N, np.nan)
     rank_N = pool.ranks(~np.isnan(places_N), places_N, highest=False)
     chosen_E = np.full(pool.examples, NONE, dtype=np.int64)
     firsts = np.flatnonzero(rank_N == 0)
@@ -241,50 +325,6 @@ def _checked_late(pool: Pool, verdict: Verdict, gates: pa.Table) -> Verdict:
         rank_N=rank_N,
         reason_E=np.where(emptied_E, reason_E, verdict.reason_E),
     )
-
-
-def nulls(
-    *,
-    candidates: TableSource,
-    scores: TableSource,
-    decisions: pa.Table,
-    settings: SelectSettings,
-    student: str | None = None,
-    chosen: pa.Table | None = None,
-    gates: pa.Table | None = None,
-) -> pa.Table:
-    """Draw the baselines of earlier decisions, for example with another seed.
-
-    Args:
-        candidates: As in `select`.
-        scores: As in `select`.
-        decisions: A table of the DECISIONS schema.
-        settings: The seed is read.
-        student: As in `select`.
-        chosen: A table of the CHOSEN schema, where several candidates of an example were kept.
-        gates: As in `select`.
-
-    Returns:
-        A table of the NULLS schema; with the settings of the decisions, the same as
-        `Selected.nulls`.
-
-    Raises:
-        DataError: Tables that do not belong together.
-    """
-    pool = load_pool(
-        candidates=candidates,
-        scores=scores,
-        metrics=("response_tokens",),
-        examples=decisions.select(["example_id"]),
-        student=student,
-    )
-    if chosen is None:
-        chosen = decisions.filter(decisions["kept"])
-    index = to_numpy(pc.index_in(column_of(chosen, "example_id"), value_set=pool.example_ids))
-    kept_E: Indexes = np.bincount(index.astype(np.int64), minlength=pool.examples)
-    if gates is not None:
-        pool = shut_out(pool, gates, late=True)
-    return draw_nulls(pool, kept_E=kept_E, seed=settings.seed)
 
 
 def needed_metrics(rule: RuleName) -> tuple[str, ...]:
@@ -431,7 +471,7 @@ def choose_parents(
         metrics=(*needed_metrics(settings.rule), "response_tokens"),
     )
     best_E = _best(pool, settings)
-    # In paper mode an original without text can be the winner: nobody could reflect on it.
+    # In paper mode an original without text can be the winner: it cannot be rewritten.
     best_E = np.where((best_E != NONE) & pool.written_N[best_E], best_E, NONE)
     for step in (ORIGINAL, INSTRUCTION_REFLECTION):
         written_N = pool.of_step(step) & pool.written_N

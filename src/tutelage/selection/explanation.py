@@ -14,7 +14,7 @@ from tutelage.selection.candidate_table import NONE, NOT_SCORED, Indexes, Pool, 
 from tutelage.selection.config import SelectSettings
 from tutelage.selection.decide import compared_columns, decide
 from tutelage.selection.gates import shut_out
-from tutelage.selection.reasons import REFUSED_BY_GATE, SHUT_OUT, STEP_NAMES, meaning_of
+from tutelage.selection.reasons import REJECTED_BY_GATE, SHUT_OUT, STEP_NAMES, meaning_of
 from tutelage.selection.srt import Comparison, compare_paper, compare_safe, passing
 
 _CUTTING_RULES = ("ifd_top", "random", "longest", "permuted", "length_matched", "cheap", "oracle")
@@ -59,7 +59,7 @@ def explain(
     pool = _pool(candidates, scores, metrics)
     if gates is not None:
         if settings.rule in _PAST_THE_GATE:
-            gates = gates.filter(pc.not_equal(gates["status"], pa.scalar(REFUSED_BY_GATE)))
+            gates = gates.filter(pc.not_equal(gates["status"], pa.scalar(REJECTED_BY_GATE)))
         pool = shut_out(pool, gates, late=False)
     sentences = [_state(pool, row, metrics) for row in _in_order(pool)]
     if settings.rule == "srt":

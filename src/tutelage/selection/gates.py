@@ -23,7 +23,7 @@ from tutelage.selection.candidate_table import (
     to_numpy,
 )
 from tutelage.selection.config import SelectSettings
-from tutelage.selection.reasons import FILTERED_OUT, REFUSED_BY_GATE, Words
+from tutelage.selection.reasons import FILTERED_OUT, REJECTED_BY_GATE, Words
 
 CLOSED_TO = {"off": (), "not_wrong": ("wrong", "no_answer"), "right": ()}
 """Verdicts that each gate excludes; the gate `right` excludes everything but right."""
@@ -38,10 +38,10 @@ select c.candidate_id, '{word}' as status, false as late
 from c join q on q.candidate_id = c.candidate_id
 where c.status = 'ok' and not q.passed
 """
-_REFUSED = """
+_REJECTED = """
 select c.candidate_id, v.verdict as status, {late} as late
 from c join v on v.candidate_id = c.candidate_id
-where c.status = 'ok' and v.verdict {refused}
+where c.status = 'ok' and v.verdict {rejected}
 """
 
 
@@ -84,15 +84,15 @@ def gate(
             _view(tables, "q", quality)
             command = "tutelage select RUN --quality-gate calibrated"
             _check_complete(tables, "q", name="results of the quality gate", command=command)
-            parts.append(_FAULTY.format(word=REFUSED_BY_GATE))
+            parts.append(_FAULTY.format(word=REJECTED_BY_GATE))
         if verdicts is not None and settings.gate != "off":
             _view(tables, "v", verdicts)
             _check_complete(tables, "v", name="verdicts", command="tutelage verify RUN")
-            refused = ", ".join(f"'{verdict}'" for verdict in CLOSED_TO[settings.gate])
+            rejected = ", ".join(f"'{verdict}'" for verdict in CLOSED_TO[settings.gate])
             parts.append(
-                _REFUSED.format(
+                _REJECTED.format(
                     late=str(settings.gate_order == "after").lower(),
-                    refused="<> 'right'" if settings.gate == "right" else f"in ({refused})",
+                    rejected="<> 'right'" if settings.gate == "right" else f"in ({rejected})",
                 )
             )
         if not parts:
@@ -100,7 +100,7 @@ def gate(
         # An id that both name is given the first word: 'filtered_out' is never late.
         query = f"""
             select candidate_id, first(
-                status order by late, status <> '{FILTERED_OUT}', status <> '{REFUSED_BY_GATE}'
+                status order by late, status <> '{FILTERED_OUT}', status <> '{REJECTED_BY_GATE}'
             ) as status,
                 bool_and(late) as late
             from ({" union all ".join(parts)}) group by 1 order by 1
@@ -183,7 +183,7 @@ def without(pool: Pool, out_N: Bools, word_N: Words | str) -> Pool:
     )
 
 
-def refused_late(pool: Pool, out: pa.Table) -> Words:
+def rejected_late(pool: Pool, out: pa.Table) -> Words:
     """Verdict for which each row is dropped if it was chosen, or an empty text."""
     out = out.filter(out["late"])
     index = _places(pool, out)

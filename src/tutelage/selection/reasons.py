@@ -1,7 +1,7 @@
 """Reasons of decisions: the words that reports use.
 
 A candidate without a number gives the reason `<step>_<status>`, such as `original_too_long` or
-`response_reflection_teacher_failed`: see `unscored_reason`. All others stand in `REASONS`.
+`response_reflection_teacher_failed`: see `unscored_reason`. All others are in `REASONS`.
 """
 
 from collections.abc import Mapping
@@ -55,12 +55,12 @@ CHOSEN_NO_ANSWER = "chosen_no_answer"
 CHOSEN_CANNOT_CHECK = "chosen_cannot_check"
 
 FILTERED_OUT = "filtered_out"
-REFUSED_BY_GATE = "quality_gate"
+REJECTED_BY_GATE = "quality_gate"
 OTHER_KIND = "other_kind"
 SHUT_OUT: Mapping[str, str] = MappingProxyType(
     {
         FILTERED_OUT: "was dropped by the filters",
-        REFUSED_BY_GATE: "was rejected by the quality gate",
+        REJECTED_BY_GATE: "was rejected by the quality gate",
         "wrong": "is wrong",
         "no_answer": "has no answer that could be checked",
         "cannot_check": "could not be checked, and only right answers may be chosen",
@@ -146,7 +146,7 @@ def unscored_reason(step: str, status: str) -> str:
     return f"{step}_{status}"
 
 
-def refused_reason(verdict: str) -> str:
+def rejection_reason(verdict: str) -> str:
     """Reason for which a chosen candidate is dropped; empty for an empty verdict."""
     return f"chosen_{verdict}" if verdict else ""
 
@@ -239,7 +239,7 @@ def why_unscored(pool: Pool, considered_E: Indexes) -> Words:
         E words. A candidate that was scored, but without the number needed, is `not_scored`.
     """
     statuses = [NOT_SCORED if status == "ok" else status for status in pool.statuses]
-    # The last row stands for a blank step, the index -1.
+    # The last row is a blank step, the index -1.
     table = np.array(
         [[unscored_reason(step, status) for status in statuses] for step in STEPS]
         + [[NO_CANDIDATES] * len(statuses)],

@@ -1,6 +1,6 @@
 """The srt rule: the student compares the original with its reflections, in one of two modes.
 
-Selective Reflection-Tuning (arXiv 2402.10110), section 3. The truth tables stand in docs/rules.md
+Selective Reflection-Tuning (arXiv 2402.10110), section 3. The truth tables are in docs/rules.md
 and, example by example, in tests/selection/selection_oracle.py.
 """
 
@@ -86,11 +86,11 @@ def compare_safe(pool: Pool, *, margin: float) -> Comparison:
     child_E = _consider_responses(pool, _children(pool, winner_E), passes_N)
     drop_E = pool.at("r_ifd", winner_E) - pool.at("r_ifd", child_E)
     second_E = _holds(passes_N, child_E) & (drop_E > margin)
-    # Where neither parent passes, a rewritten response that passes stands on its own.
+    # Where neither parent passes, a rewritten response that passes is chosen on its own.
     alone_E = _consider_responses(pool, pool.of_step(RESPONSE_REFLECTION), passes_N)
-    nobody_E = winner_E == NONE
-    response_E = np.where(nobody_E, alone_E, child_E)
-    alone_passes_E = nobody_E & _holds(passes_N, alone_E)
+    no_winner_E = winner_E == NONE
+    response_E = np.where(no_winner_E, alone_E, child_E)
+    alone_passes_E = no_winner_E & _holds(passes_N, alone_E)
     return Comparison(
         original_E=original_E,
         reflected_E=reflected_E,

@@ -6,8 +6,7 @@ nor student unless a person does, and writes one thing only: what a person overr
 
 from tutelage.viewer.app import build_app
 from tutelage.viewer.index import open_index
-from tutelage.viewer.launch_page import launch_page
 from tutelage.viewer.run_store import Shelf
-from tutelage.viewer.server import serve
+from tutelage.viewer.server import launch_page, serve
 
 __all__ = ["Shelf", "build_app", "launch_page", "open_index", "serve"]

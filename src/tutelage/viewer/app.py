@@ -18,16 +18,23 @@ from tutelage.errors import DataError, SettingsError, TutelageError
 from tutelage.metrics import METRICS
 from tutelage.pipeline.overrides import overrule, withdraw
 from tutelage.pipeline.resources import Doors
+from tutelage.reporting.blocks import visible
 from tutelage.reporting.number_format import reason_words
-from tutelage.reporting.sanitize import visible
-from tutelage.reporting.theme import DARK, LIGHT, css_variables
+from tutelage.reporting.svg import DARK, LIGHT, css_variables
 from tutelage.viewer.counterfactuals import judgement_of, otherwise, would_be
 from tutelage.viewer.example_detail import differences_of, example_named, lineage_of, lost_rows
-from tutelage.viewer.export import FORMATS, handed_out
-from tutelage.viewer.list_view import PAGE_ROWS, facets_of, map_of, plot_of, rows_of
+from tutelage.viewer.list_view import (
+    FORMATS,
+    PAGE_ROWS,
+    facets_of,
+    handed_out,
+    map_of,
+    plot_of,
+    rows_of,
+)
 from tutelage.viewer.query import FACETS, Question, question_of
-from tutelage.viewer.row_map import NO_MODEL, NO_MODEL_HINT
 from tutelage.viewer.run_store import Answers, Shelf
+from tutelage.viewer.search import NO_MODEL, NO_MODEL_HINT
 from tutelage.viewer.security import Guard
 from tutelage.viewer.token_heatmap import Heat
 

@@ -12,7 +12,7 @@ from tutelage.data.schemas import CANDIDATES, GATES, SCORES, columns_of, only_co
 from tutelage.errors import DataError, SettingsError, TutelageError
 from tutelage.pipeline.config import checked
 from tutelage.pipeline.select_stage import with_pool_metrics
-from tutelage.pipeline.verdict_parts import feeding_check
+from tutelage.pipeline.tables import feeding_check
 from tutelage.reporting.number_format import STEP_WORDS, reason_words
 from tutelage.selection import SelectSettings, compared_columns, explain, gate
 from tutelage.selection.candidate_table import load_pool

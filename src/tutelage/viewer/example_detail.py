@@ -10,13 +10,14 @@ from tutelage.errors import DataError
 from tutelage.gate import FEATURES
 from tutelage.pipeline.gate_results import as_facts, results_of
 from tutelage.pipeline.overrides import Override, override_history
+from tutelage.reporting.blocks import difference, visible
 from tutelage.reporting.number_format import STEP_WORDS, reason_words
-from tutelage.reporting.sanitize import visible
-from tutelage.reporting.text_diff import difference
 from tutelage.viewer.run_store import Shelf
 
 DIFF_CHARACTERS = 12_000
 """Longest text that is compared word by word."""
+
+_MOST_LOST_ROWS = 500
 
 _DETAILS = ("candidate_id", "parent_id", "step", "teacher", "status", "finish_reason", "detail")
 _NOT_NUMBERS = frozenset(("candidate_id", "example_id", "student"))
@@ -225,14 +226,14 @@ def differences_of(
     }
 
 
-def lost_rows(shelf: Shelf, *, most: int = 500) -> list[dict[str, Any]]:
-    """Input rows that are not examples, with the reasons, in the order of the input."""
+def lost_rows(shelf: Shelf) -> list[dict[str, Any]]:
+    """First input rows that are not examples, with the reasons, in the order of the input."""
     if not shelf.run.rows.exists():
         return []
     query = (
         'select "row", file, line, example_id, status, detail from read_parquet($path) '
         "where status <> 'ok' order by \"row\" limit $most"
     )
-    found = shelf.ask(query, {"path": str(shelf.run.rows), "most": most})
+    found = shelf.ask(query, {"path": str(shelf.run.rows), "most": _MOST_LOST_ROWS})
     names = ("row", "file", "line", "example_id", "status", "detail")
     return [dict(zip(names, row, strict=True)) | {"words": reason_words(row[4])} for row in found]

@@ -106,7 +106,7 @@ def open_index(run: RunFolder, *, scratch: Path, progress: Progress) -> Path:
     Args:
         run: The run folder; it must hold examples and candidates.
         scratch: Where the index goes if the run folder cannot be written to.
-        progress: Told while it is made.
+        progress: Notified while it is made.
 
     Raises:
         RunError: A table that is needed is missing, or damaged.

@@ -1,8 +1,16 @@
-"""Server of the viewer on the loopback address."""
+"""Server of the viewer on the loopback address, and the private page that opens it.
 
+The address of the viewer holds its token. A browser is started as a process, and every user of a
+machine can read the arguments of every process: so the browser is given the path of a launch page,
+which only its owner can read.
+"""
+
+import html
+import os
 import socket
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -16,11 +24,34 @@ from tutelage.pipeline.config import EmbedderChoice, checked
 from tutelage.pipeline.resources import Doors
 from tutelage.progress import Progress, Silent
 from tutelage.viewer.app import build_app
-from tutelage.viewer.comparison_run import open_second, second_selection
 from tutelage.viewer.example_detail import example_named
 from tutelage.viewer.index import open_index
-from tutelage.viewer.run_store import Shelf
+from tutelage.viewer.run_store import Shelf, open_second, second_selection
 from tutelage.viewer.security import LOOPBACK, new_token
+
+_PAGE = """<!doctype html>
+<meta charset="utf-8">
+<meta name="referrer" content="no-referrer">
+<meta http-equiv="refresh" content="0; url={link}">
+<title>tutelage</title>
+<p><a href="{link}">Open the viewer</a></p>
+"""
+
+
+@contextmanager
+def launch_page(link: str) -> Iterator[Path]:
+    """Context manager with a file, readable only by its owner, that leads to a link.
+
+    Args:
+        link: Address to open.
+    """
+    with tempfile.TemporaryDirectory(prefix="tutelage-open-") as folder:  # mode 0700
+        path = Path(folder) / "open.html"
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(_PAGE.format(link=html.escape(link, quote=True)))
+        yield path
+
 
 USUAL_PORT = 8347
 """Preferred port, so that a link to a row stays valid."""
@@ -51,7 +82,7 @@ def serve(
         embedder: A model2vec model, a folder or a name on the hub, for the search by meaning and
             the map; None takes the one that the selection was made with, if any.
         opened: Called with the link once the server listens.
-        progress: Told while the index is made.
+        progress: Notified while the index is made.
         doors: How the student is reached; tests put a fake behind them.
 
     Raises:

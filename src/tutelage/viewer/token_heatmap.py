@@ -14,7 +14,7 @@ from tutelage.data.token_table import StoredTokens, arrays_of, stored_tokens
 from tutelage.errors import DataError, StudentError, TutelageError
 from tutelage.pipeline.config import checked
 from tutelage.pipeline.resources import Doors, Reader
-from tutelage.reporting.sanitize import visible
+from tutelage.reporting.blocks import visible
 from tutelage.student import StudentSettings
 from tutelage.viewer.run_store import Shelf
 
@@ -190,7 +190,7 @@ def pieces_of(
         tokens: How many there should be.
 
     Returns:
-        What stands in front of the first token, and each token's text; None where the starts do
+        The text before the first token, and each token's text; None where the starts do
         not fit the text, as with several turns that were pooled.
 
     Examples:

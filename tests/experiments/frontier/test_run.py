@@ -14,7 +14,7 @@ from tutelage.cli import main
 from tutelage.data.schemas import ATTEMPTS, FRONTIER
 from tutelage.errors import DataError, SettingsError, TeacherStoppedError, TeacherUnreachableError
 from tutelage.experiments.frontier import find_frontier
-from tutelage.experiments.frontier.dry_run import estimate_frontier
+from tutelage.experiments.frontier.run import estimate_frontier
 from tutelage.progress import Silent
 from tutelage.teacher import Reply, Request
 from tutelage.teacher.fakes import Line

@@ -11,10 +11,9 @@ import pytest
 
 from tutelage.data import write_table
 from tutelage.evaluation.results import ItemResult, results_table
+from tutelage.experiments.prove.compare import efficiencies, roles_of
 from tutelage.experiments.prove.config import ProveSettings
-from tutelage.experiments.prove.efficiencies import efficiencies, roles_of
-from tutelage.experiments.prove.prove_job import report_experiment
-from tutelage.experiments.prove.run import read_results
+from tutelage.experiments.prove.run import read_results, report_experiment
 from tutelage.pipeline.config import checked
 
 GAINS = {"choice": 0.15, "random": 0.0, "oracle": 0.2, "ungated": 0.0, "cheap": 0.05}

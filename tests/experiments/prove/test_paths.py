@@ -7,9 +7,8 @@ import pytest
 from tests.pipeline.fakes import write_rows
 from tutelage.errors import RunError
 from tutelage.evaluation import EvaluateSettings, TaskSettings, evaluate_student
-from tutelage.experiments.prove.arms import SetRow, arm_rows
 from tutelage.experiments.prove.config import ArmSettings, ProveSettings, ProveStudent
-from tutelage.experiments.prove.plan import Cell, rows_in_common
+from tutelage.experiments.prove.plan import Cell, SetRow, arm_rows, rows_in_common
 from tutelage.experiments.prove.run import run_experiment
 from tutelage.progress import Silent
 

@@ -20,8 +20,7 @@ from tutelage.experiments.prove.compare import compare_all
 from tutelage.experiments.prove.config import ProveSettings, load_prove_settings
 from tutelage.experiments.prove.page import sentence
 from tutelage.experiments.prove.plan import plan_experiment
-from tutelage.experiments.prove.prove_job import prove
-from tutelage.experiments.prove.run import is_done, read_results, run_experiment
+from tutelage.experiments.prove.run import is_done, prove, read_results, run_experiment
 from tutelage.pipeline import jobs, run_all
 from tutelage.pipeline.config import checked
 from tutelage.progress import Silent

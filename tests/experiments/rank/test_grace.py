@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tutelage.errors import DataError
-from tutelage.experiments.rank.grace_run import SPLITS, grace
+from tutelage.experiments.rank.answer_features import SPLITS, grace
 
 
 def test_alike_directions_give_the_dimensions_times_the_squared_length() -> None:

@@ -13,7 +13,7 @@ from tutelage.data.schemas import PROBES, STANDINGS, SWEEP
 from tutelage.errors import DataError, SettingsError
 from tutelage.evaluation import TaskSettings
 from tutelage.experiments.rank import rank_sources
-from tutelage.experiments.rank.model import Ranked
+from tutelage.experiments.rank.answer_pool import Ranked
 from tutelage.experiments.rank.proxy_page import (
     predictions_checked,
     probed_in_words,

@@ -14,7 +14,7 @@ from tutelage.errors import DataError, RunError, SettingsError
 from tutelage.experiments.rank import rank_agreement, rank_sources, rank_teachers
 from tutelage.experiments.rank.page import entrants_table, in_words, ranked_summary
 from tutelage.experiments.rank.proxy_page import correlations, outcomes_of
-from tutelage.experiments.rank.racing import ask_and_rank, teachers_of
+from tutelage.experiments.rank.run import ask_and_rank, teachers_of
 from tutelage.experiments.rank.student_agreement import judged
 from tutelage.pipeline.resources import Doors
 from tutelage.student import StudentSettings, TableStudent

@@ -13,7 +13,7 @@ from tutelage.evaluation import EvaluateSettings, ItemResult, TaskSettings, resu
 from tutelage.experiments.rounds.config import RoundDoors, RoundsSettings
 from tutelage.pipeline.config import checked
 from tutelage.progress import Progress
-from tutelage.refinement.refused_rewrite import ASKS
+from tutelage.refinement.rejected_rewrite import ASKS
 from tutelage.student import StudentSettings
 from tutelage.teacher import Request, TeacherSettings
 from tutelage.teacher.fakes import Line

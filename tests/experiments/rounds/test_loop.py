@@ -19,7 +19,7 @@ from tutelage.experiments.rounds.config import LOOPS
 from tutelage.experiments.rounds.rewrite import Bounds, complaint_of
 from tutelage.pipeline import RunFolder, explain_example, run_all
 from tutelage.progress import Silent
-from tutelage.refinement.refused_rewrite import ASKS
+from tutelage.refinement.rejected_rewrite import ASKS
 from tutelage.teacher import Request
 from tutelage.teacher.fakes import Line
 

@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import click
 
-from tutelage.cli.console import shown_progress
 from tutelage.cli.options import (
     Function,
     data_options,
@@ -15,7 +14,7 @@ from tutelage.cli.options import (
     student_options,
     student_values,
 )
-from tutelage.cli.output import show_result
+from tutelage.cli.output import show_result, shown_progress
 from tutelage.cli.summaries import agreement_text, estimate_text, ranking_text
 
 _OUT = click.Path(path_type=Path, file_okay=False)
@@ -113,7 +112,7 @@ def _estimate(
 ) -> None:
     from tutelage.experiments.rank.dry_run import estimate_ranking
     from tutelage.experiments.rank.proxy_training import probe_settings
-    from tutelage.experiments.rank.racing import teachers_of
+    from tutelage.experiments.rank.run import teachers_of
 
     with shown_progress() as progress:
         found = estimate_ranking(
@@ -188,7 +187,7 @@ def teachers(pool: str, *, ask: Path | None, **options: Any) -> None:
         if ask is None:
             found = rank_teachers(_job(pool, options), progress=progress)
         else:
-            from tutelage.experiments.rank.racing import ask_and_rank, teachers_of
+            from tutelage.experiments.rank.run import ask_and_rank, teachers_of
 
             asked = teachers_of(ask)
             limit = budget or options["questions"]

@@ -5,9 +5,8 @@ from typing import Any
 
 import click
 
-from tutelage.cli.console import shown_progress
 from tutelage.cli.options import template_options, template_values
-from tutelage.cli.output import inform, show_result
+from tutelage.cli.output import inform, show_result, shown_progress
 from tutelage.cli.summaries import device_text, doctor_text, export_text, truth_text
 from tutelage.errors import SettingsError
 
@@ -225,7 +224,7 @@ def doctor(
     if device is not None:
         if student is not None or file is not None:
             raise click.UsageError("--device tests with models of its own, without other options")
-        from tutelage.pipeline.device_check import device_report
+        from tutelage.pipeline.environment_check import device_report
 
         with shown_progress() as progress:
             found = device_report(device, progress=progress)

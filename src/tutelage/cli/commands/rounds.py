@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 
-from tutelage.cli.console import fail_if_away, shown_progress
 from tutelage.cli.options import (
     data_options,
     data_settings,
@@ -18,7 +17,7 @@ from tutelage.cli.options import (
     template_values,
     tracker_options,
 )
-from tutelage.cli.output import inform, show_result
+from tutelage.cli.output import fail_if_away, inform, show_result, shown_progress
 from tutelage.cli.summaries import drift_text, estimate_text, frontier_text, rounds_text
 
 _CHECKS = ("maths", "number", "choice", "exact", "code", "constraints")
@@ -142,7 +141,7 @@ def frontier(
       tutelage frontier problems.jsonl --student smollm2-135m --sampled 4 --out runs/frontier
     """
     from tutelage.experiments.frontier import find_frontier
-    from tutelage.experiments.frontier.dry_run import estimate_frontier
+    from tutelage.experiments.frontier.run import estimate_frontier
 
     job = _frontier_job(data, out, options)
     with shown_progress() as progress:
@@ -219,7 +218,7 @@ def rounds(
         values["out"] = str(out)
     settings = load_rounds_settings(config, overrides=values)
     if dry_run:
-        from tutelage.experiments.rounds.dry_run import estimate_rounds
+        from tutelage.experiments.rounds.loop import estimate_rounds
 
         with shown_progress() as progress:
             estimated = estimate_rounds(

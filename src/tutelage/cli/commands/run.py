@@ -1,4 +1,4 @@
-"""Commands for complete jobs: init, run, refine, demo."""
+"""Commands for complete jobs: init, run, refine, demo, audit."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from tutelage.cli.console import fail_if_away, say_notes, shown_progress
 from tutelage.cli.options import (
     batch_option,
     data_options,
@@ -22,7 +21,7 @@ from tutelage.cli.options import (
     teacher_options,
     teacher_values,
 )
-from tutelage.cli.output import inform, show_result
+from tutelage.cli.output import fail_if_away, inform, say_notes, show_result, shown_progress
 from tutelage.cli.summaries import estimate_text, refine_text, run_text
 
 
@@ -198,7 +197,7 @@ def init(file: Path, *, force: bool, **values: Any) -> None:
       tutelage init
       tutelage init my-run.yaml --data pairs.jsonl --student smollm2-135m
     """
-    from tutelage.pipeline.config_file import write_config
+    from tutelage.pipeline.config import write_config
 
     show_result(write_config(file, force=force, **values), text=_config_written)
 
@@ -209,4 +208,76 @@ def _config_written(found: Mapping[str, Any]) -> Iterable[str]:
     yield f"Next: tutelage run {found['config']}"
 
 
-COMMANDS = (demo, run, refine, init)
+@click.command()
+@click.argument("data")
+@data_options
+@student_options()
+@click.option(
+    "--examples",
+    type=click.IntRange(min=1),
+    default=600,
+    show_default=True,
+    help="Number of examples to sample and score.",
+)
+@click.option(
+    "--planted",
+    type=click.IntRange(min=60),
+    default=120,
+    show_default=True,
+    help="Number of these into which faults are planted; each takes about 12 scored texts.",
+)
+@click.option(
+    "--max-false-refusals",
+    type=click.FloatRange(min=0.0, max=0.5, min_open=True),
+    default=0.05,
+    show_default=True,
+    help="The share of clean rows that the gate may reject.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sample.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder for audit.html, audit.json and gate.json; by default audit-NAME.",
+)
+@dry_run_options
+def audit(
+    data: str, *, out: Path | None, dry_run: bool, measure_seconds: float, **options: Any
+) -> None:
+    """Estimate what share of the rows of DATA is faulty.
+
+    Takes minutes and trains nothing: known faults are planted into a sample of your rows, and the
+    student's numbers show how well it finds them. Works on rows with an original and a rewrite, on
+    sampled responses and on plain rows. Ends with one recommendation and its basis.
+
+    \b
+    Example:
+      tutelage audit pairs.jsonl --student smollm2-135m
+      tutelage audit pairs.jsonl --student smollm2-135m --dry-run
+      tutelage audit rows.parquet --student models/mine --examples 300 --out audits/mine
+    """
+    from tutelage.experiments.audit import AuditSettings, audit_data, default_out
+    from tutelage.pipeline.config import checked
+
+    values = {
+        "data": data_settings(data, options),
+        "student": student_values(options),
+        "out": default_out(data) if out is None else out,
+        **{n: options[n] for n in ("examples", "planted", "max_false_refusals", "seed")},
+    }
+    settings = checked(AuditSettings, values, place="audit")
+    if dry_run:
+        from tutelage.experiments.audit.dry_run import estimate_audit
+
+        with shown_progress() as progress:
+            estimated = estimate_audit(settings, progress=progress, measure_seconds=measure_seconds)
+        show_result(estimated, text=estimate_text)
+        return
+    with shown_progress() as progress:
+        found = audit_data(settings, progress=progress)
+    say_notes(found)
+    words = found.pop("in_words")
+    inform("Note: the audit is experimental; its estimate is too low where one fault is frequent.")
+    show_result(found, text=lambda _: [words])
+
+
+COMMANDS = (demo, run, refine, init, audit)

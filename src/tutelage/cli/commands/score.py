@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 
-from tutelage.cli.console import say_notes, shown_progress
 from tutelage.cli.options import (
     data_options,
     data_settings,
@@ -16,7 +15,7 @@ from tutelage.cli.options import (
     student_options,
     student_values,
 )
-from tutelage.cli.output import show_result
+from tutelage.cli.output import say_notes, show_result, shown_progress
 from tutelage.cli.summaries import (
     delta_text,
     estimate_text,

@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 
-from tutelage.cli.console import shown_progress
 from tutelage.cli.options import (
     POOL_FLAGS,
     TEMPLATE_NAMES,
@@ -16,7 +15,7 @@ from tutelage.cli.options import (
     template_values,
     tracker_options,
 )
-from tutelage.cli.output import show_result
+from tutelage.cli.output import show_result, shown_progress
 from tutelage.cli.summaries import estimate_text, evaluate_text, plan_text, prove_text, train_text
 from tutelage.errors import SettingsError
 
@@ -321,7 +320,7 @@ def prove(
     """
     from tutelage.distributed import cells_elsewhere
     from tutelage.experiments.prove.forecast import forecast
-    from tutelage.experiments.prove.prove_job import prove as work
+    from tutelage.experiments.prove.run import prove as work
     from tutelage.training import tracked
 
     pool = ray_values({name: planning.pop(name) for name in POOL_FLAGS})

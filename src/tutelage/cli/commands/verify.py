@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from tutelage.cli.console import fail_if_away, say_notes, shown_progress
 from tutelage.cli.options import (
     data_options,
     data_settings,
@@ -17,7 +16,7 @@ from tutelage.cli.options import (
     ray_values,
     teacher_values,
 )
-from tutelage.cli.output import show_result
+from tutelage.cli.output import fail_if_away, say_notes, show_result, shown_progress
 from tutelage.cli.summaries import (
     compared_filters_text,
     estimate_text,

@@ -6,8 +6,8 @@ from typing import Any
 from tutelage.data import OK, read
 from tutelage.experiments.audit.config import AuditSettings
 from tutelage.experiments.audit.run import PLANTS, draw_sample, planted_into
-from tutelage.pipeline.gate_estimate import gate_work
-from tutelage.pipeline.load_stage import with_responses
+from tutelage.pipeline.check_estimate import gate_work
+from tutelage.pipeline.jobs import with_responses
 from tutelage.pipeline.resources import Doors
 from tutelage.pipeline.work_estimate import (
     MEASURE_SECONDS,
@@ -30,7 +30,7 @@ def estimate_audit(
 
     Args:
         settings: Settings of the audit.
-        progress: Told of each row.
+        progress: Notified of each row.
         doors: How the student is reached.
         measure_seconds: How long its speed is measured at most; 0 takes the last measurement.
     """

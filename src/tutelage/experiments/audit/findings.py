@@ -388,7 +388,7 @@ def _comparable_plants(versions: Sequence[GateVersion], gates: CrossedGates) -> 
 def look_faulty(
     sides: Sequence[SideFinding], readings: AuditReadings, gates: CrossedGates
 ) -> dict[str, str]:
-    """Versions that look faulty, refused or not, with the kind, by candidate id.
+    """Versions that look faulty, rejected or not, with the kind, by candidate id.
 
     Those that do not count as clean, and those for which a kind is doubtful.
 
@@ -425,10 +425,10 @@ def _alike(kind: str, faults: Sequence[str], alike_N_D: np.ndarray) -> Share | N
 def _look(suspected: str | None, by_gate: str) -> str:
     """Kind of fault that a row resembles, for an estimate of shares.
 
-    A gate's thresholds keep false refusals few, so of a small sample they miss much. Where a fault
-    shows among the user's rows, a row counts as having it from where that is more likely than not;
-    else the gate's verdict counts. How often either is wrong is measured on plants and on rows
-    that look clean, and taken out of the estimate.
+    A gate's thresholds keep false rejections few, so in a small sample they miss much. Where a
+    fault shows among the user's rows, a row counts as having it if that is more likely than not;
+    otherwise the gate's verdict counts. How often either is wrong is measured on plants and on
+    rows that look clean, and taken out of the estimate.
     """
     return by_gate if suspected is None else _KIND_OF.get(suspected, PASSED)
 

@@ -30,13 +30,20 @@ from tutelage.experiments.audit.findings import (
     recommendation_of,
     sides_of,
 )
-from tutelage.experiments.audit.page import SHOWN, page_of
-from tutelage.experiments.audit.words import facts_of, headline, label_of, noun_of, text_of
+from tutelage.experiments.audit.page import (
+    SHOWN,
+    facts_of,
+    headline,
+    label_of,
+    noun_of,
+    page_of,
+    text_of,
+)
 from tutelage.gate import Dose, TooFewRowsError
 from tutelage.pipeline.config import checked
 from tutelage.pipeline.gate_results import write_gate
 from tutelage.pipeline.gate_stage import read_material, read_versions
-from tutelage.pipeline.load_stage import with_responses
+from tutelage.pipeline.jobs import with_responses
 from tutelage.pipeline.resources import Doors, Reader, opened_student
 from tutelage.pipeline.resources import versions as library_versions
 from tutelage.pipeline.stages import input_checksums
@@ -59,8 +66,8 @@ class AuditSample:
         examples: How many examples have a response.
         without_response: How many examples have none.
         drawn: How many examples were drawn.
-        without_text: Why versions of drawn examples have no text, with counts.
-        with_reference: How many drawn examples have a reference to check answers against.
+        without_text: Why versions of sampled examples have no text, with counts.
+        with_reference: How many sampled examples have a reference to check answers against.
     """
 
     candidates: tuple[Candidate, ...] = field(repr=False)
@@ -90,16 +97,16 @@ class _Drawn:
 def draw_sample(
     rows: Iterable[Row], *, examples: int, seed: int, progress: Progress
 ) -> AuditSample:
-    """Draw examples in one pass over the rows, with only the sample in memory.
+    """Sample examples in one pass over the rows, with only the sample in memory.
 
     The sample depends on the seed and the ids of examples, not on their order. If an example has
     several responses, one of them is sampled, together with the original if there is one.
 
     Args:
         rows: All rows.
-        examples: How many examples are drawn, at most.
-        seed: Seed of the draw.
-        progress: Told of each row.
+        examples: How many examples are sampled, at most.
+        seed: Seed of the sample.
+        progress: Notified of each row.
     """
     statuses: Counter[str] = Counter()
     drawn: dict[str, _Drawn] = {}
@@ -213,9 +220,9 @@ def audit(
 
     Args:
         data: A path, a folder, a glob or a hub data set; or what `tutelage.read` gives.
-        student: A folder, a hub id or an alias; or settings of the student room.
+        student: A folder, a hub id or an alias; or settings of the student.
         out: The folder for audit.html, audit.json and gate.json; by default audit-NAME.
-        progress: Told how far it is.
+        progress: Notified of the progress.
         doors: How the student is reached.
         **settings: Anything else `AuditSettings` takes, such as `examples` and `seed`.
 
@@ -284,7 +291,7 @@ def audit_data(
 
     Args:
         settings: Everything that decides what it finds.
-        progress: Told how far it is.
+        progress: Notified of the progress.
         doors: How the student is reached.
         rows: Read instead of `settings.data`.
 
@@ -364,8 +371,8 @@ def _read(
 ) -> tuple[AuditReadings, dict[str, str]]:
     """Token statistics of the sample, and reasons for texts that could not be read.
 
-    The gate is fitted on a part of the examples. If rows that are faulty already were many beside
-    the planted ones, its detectors would learn that these are clean.
+    The gate is fitted on a part of the examples. If many rows are faulty already, compared with the
+    planted ones, its detectors would learn that these are clean.
     """
     texts = planted_into(sample.candidates, settings)
     fitted_on = {c.example_id for c in texts}
@@ -384,7 +391,7 @@ def planted_into(candidates: Sequence[Candidate], settings: AuditSettings) -> li
     """The versions of the examples that the gate is fitted and measured on.
 
     Args:
-        candidates: Of the sample, in the order in which they were drawn.
+        candidates: Of the sample, in its order.
         settings: `planted` says into how many examples faults are planted.
     """
     names = list(dict.fromkeys(c.example_id for c in candidates))
@@ -522,7 +529,7 @@ def _examples(
     *,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """Every text that was refused, that looks faulty and was not, or that is beyond the student.
+    """Every text that was rejected, that looks faulty and was not, or that is beyond the student.
 
     `shown` are those on the page.
     """
@@ -540,7 +547,7 @@ def _examples(
         if kind == PASSED and looks_like is None and not is_beyond(version):
             continue
         candidate = by_id[version.candidate_id]
-        refused = judgement is not None and not judgement.passed
+        rejected = judgement is not None and not judgement.passed
         found.append(
             {
                 "row": sample.row_of[version.candidate_id],
@@ -548,10 +555,10 @@ def _examples(
                 "candidate_id": version.candidate_id,
                 "step": version.step,
                 "title": _title(version.step, is_alone=version.example_id not in rewritten),
-                "kind": kind if refused else looks_like or BEYOND,
-                "fault": judgement.fault if judgement is not None and refused else None,
-                "excess": judgement.excess if judgement is not None and refused else None,
-                "evidence": dict(judgement.evidence) if judgement is not None and refused else {},
+                "kind": kind if rejected else looks_like or BEYOND,
+                "fault": judgement.fault if judgement is not None and rejected else None,
+                "excess": judgement.excess if judgement is not None and rejected else None,
+                "evidence": dict(judgement.evidence) if judgement is not None and rejected else {},
                 "version": candidate,
                 "original": None if version.step == ORIGINAL else originals.get(version.example_id),
             }

@@ -261,7 +261,7 @@ class _Measuring:
         texts = [one.texts for one in sets]
         self._grams = {n: grams_of(texts, n=n) for n in (1, 2, 3)}
         self._runs = {n: float(min(map(len, grams))) for n, grams in self._grams.items()}
-        # A text is compressed beside the same neighbours whatever the order of the rows.
+        # A text is compressed next to the same neighbours whatever the order of the rows.
         self._order = [sorted(range(len(one.texts)), key=partial(_place, one)) for one in sets]
         self._base: dict[str, Replicates] = {}
 

@@ -18,8 +18,8 @@ from tutelage.pipeline.resources import Doors, Reader, opened_student
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.sample_stage import stored_examples
 from tutelage.pipeline.score_stage import score_candidates
-from tutelage.pipeline.sql_views import open_tables, stream
 from tutelage.pipeline.stages import stored_candidates
+from tutelage.pipeline.tables import open_tables, stream
 from tutelage.progress import Progress, Silent
 from tutelage.student import StudentSettings
 from tutelage.verification import Claim, VerifySettings, verify_table
@@ -70,11 +70,11 @@ def drift_files(
     """Measure how far files, or the selections of runs, are from the first one.
 
     Args:
-        paths: Data files of any known shape, or run folders: a run stands for its chosen set, and
+        paths: Data files of any known shape, or run folders: of a run the chosen set is read, and
             a single run for its originals and its chosen set.
         job: See `DriftJob`.
         out: A Parquet file of the DRIFT schema, or None.
-        progress: Told of each text that is read.
+        progress: Notified of each text that is read.
         doors: How students are reached.
 
     Returns:
@@ -205,7 +205,7 @@ def text_set(
         texts: At least one.
         students: By the measure that their mean loss is called.
         check: How responses are checked; None checks nothing.
-        progress: Told of each text a student reads.
+        progress: Notified of each text a student reads.
     """
     progress = progress or Silent()
     candidates = [text.candidate for text in texts]

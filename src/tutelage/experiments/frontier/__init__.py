@@ -1,10 +1,7 @@
 """Frontier: examples that a student can learn from now, found by its own attempts."""
 
 from tutelage.experiments.frontier.learnable_band import (
-    KNOWLEDGE,
     BandSettings,
-    Frontier,
-    Knowledge,
     Placing,
     draw_frontier,
     place,
@@ -12,10 +9,7 @@ from tutelage.experiments.frontier.learnable_band import (
 from tutelage.experiments.frontier.run import find_frontier
 
 __all__ = [
-    "KNOWLEDGE",
     "BandSettings",
-    "Frontier",
-    "Knowledge",
     "Placing",
     "draw_frontier",
     "find_frontier",

@@ -78,8 +78,6 @@ def place_rate(rate: float, *, least: float = 0.0) -> Knowledge:
 # ----------------------------------------------------------------------------------------------
 
 
-Basis: TypeAlias = Literal["attempts", "predicted", "none"]
-
 IN_BAND = "in_band"
 TOO_EASY = "too_easy"
 TOO_HARD = "too_hard"

@@ -28,6 +28,7 @@ from tutelage.data import (
     TableWriter,
     candidate_id_of,
     content_hash,
+    read,
     write_jsonl,
     write_table,
 )
@@ -41,26 +42,45 @@ from tutelage.experiments.frontier.learnable_band import (
 from tutelage.experiments.frontier.page import write_frontier_report
 from tutelage.pipeline import stages
 from tutelage.pipeline.config import DataSettings, ScoreSettings, checked
-from tutelage.pipeline.resources import Doors, begin, note, opened_journal, opened_student, run_id
+from tutelage.pipeline.cost_estimate import answering_work
+from tutelage.pipeline.resources import (
+    Doors,
+    begin,
+    journal_path,
+    note,
+    opened_journal,
+    opened_student,
+    run_id,
+)
 from tutelage.pipeline.run_dir import RunFolder, checksum, sound
 from tutelage.pipeline.sample_stage import stored_examples
-from tutelage.pipeline.scoring_contract import check_contract
 from tutelage.pipeline.stage import Stage, Tally, key_of, run_stage
+from tutelage.pipeline.staleness import check_contract
 from tutelage.pipeline.student_attempts import (
     ANSWERED,
     CUT,
     AttemptSettings,
     attempt_all,
+    attempt_requests,
     checked_attempts,
     count_attempts,
     own_teacher,
+)
+from tutelage.pipeline.teacher_estimate import asked_estimate
+from tutelage.pipeline.work_estimate import (
+    MEASURE_SECONDS,
+    Work,
+    reading_of,
+    reading_work,
+    summed,
+    text_sample,
 )
 from tutelage.progress import Progress, Silent
 from tutelage.reporting.number_format import count
 from tutelage.stats import Estimate, Resampling, fit, predict_out_of_fold
 from tutelage.stats.rank_correlation import spearman
 from tutelage.student import StudentSettings
-from tutelage.teacher import TeacherSettings
+from tutelage.teacher import CachedTeacher, TeacherSettings
 from tutelage.verification import VerifySettings
 
 NO_REFERENCE = "no_reference"
@@ -121,7 +141,7 @@ def find_frontier(
 
     Args:
         job: See `FrontierJob`.
-        progress: Told how far each stage is.
+        progress: Notified of the progress of each stage.
         doors: How student and teacher are reached.
 
     Returns:
@@ -341,7 +361,7 @@ def _placing(
     return Placing(
         example_id=example.example_id,
         attempts=attempts.get(example.example_id),
-        # A prediction of an answer that nobody could check would be of no use.
+        # A prediction of an answer that no check could judge would be of no use.
         predicted=predicted.get(example.example_id) if example.reference else None,
         missing=NOT_ATTEMPTED if example.reference else NO_REFERENCE,
         tie=0.0 if row is None else float(row[0]),
@@ -469,3 +489,89 @@ def correlation(
         return None
     estimate: Estimate = found.estimate()
     return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+
+
+ANSWERS = "attempt: answers of the student"
+
+
+def estimate_frontier(
+    job: Mapping[str, Any],
+    *,
+    progress: Progress,
+    doors: Doors | None = None,
+    measure_seconds: float = MEASURE_SECONDS,
+) -> dict[str, Any]:
+    """Estimate the answers and readings of a frontier; calls and cost where an endpoint answers.
+
+    Args:
+        job: See `FrontierJob`.
+        progress: Notified of the rows.
+        doors: How the student is reached.
+        measure_seconds: How long each speed is measured at most; 0 takes the last measurement.
+
+    Raises:
+        SettingsError: Some settings are wrong.
+        DataError: The data cannot be read, or has too few solved examples for the shots.
+    """
+    settings = checked(FrontierJob, job, place="frontier")
+    rows = 0
+    examples: dict[str, Example] = {}
+    responses: list[Candidate] = []
+    progress.begin("estimate", total=None, unit="rows")
+    for row in read(settings.data.path, settings=settings.data):
+        rows += 1
+        progress.advance()
+        if row.example is not None and row.example.example_id not in examples:
+            examples[row.example.example_id] = row.example
+            responses += row.candidates
+    progress.end()
+    every = list(examples.values())
+    figures, answers = _answers(settings, every, measure_seconds=measure_seconds)
+    sample = text_sample(solutions_of(every, responses))
+    reading = reading_of(
+        sample,
+        student=settings.student,
+        metrics=FEATURES[1:],
+        doors=doors,
+        measure_seconds=measure_seconds,
+    )
+    read_them = reading_work("score: solutions", reading, count=sample.count, unit="texts")
+    return {"rows": rows, **figures, **summed([answers, read_them])}
+
+
+def _answers(
+    settings: FrontierJob, examples: list[Example], *, measure_seconds: float
+) -> tuple[dict[str, Any], Work]:
+    """Answers of the student in this process, or calls of the endpoint that serves it."""
+    asked = settings.asked_through or own_teacher(settings.student, batch=settings.batch)
+    noted: list[CachedTeacher] = []
+
+    async def ask(teacher: CachedTeacher) -> None:
+        noted.append(teacher)
+        for request in attempt_requests(
+            attempted_of(examples, settings),
+            settings=settings.attempts,
+            teacher=teacher,
+            pool=examples,
+        ):
+            teacher.note(request)
+
+    journal = journal_path(RunFolder(root=Path(settings.out)), asked)
+    figures, calling = asked_estimate(ask, teacher=asked, journal=journal, stage=ANSWERS)
+    if asked.kind != "local":
+        return figures, calling
+    return {}, _written_here(asked, noted[0], measure_seconds=measure_seconds)
+
+
+def _written_here(
+    asked: TeacherSettings, teacher: CachedTeacher, *, measure_seconds: float
+) -> Work:
+    requests = list(teacher.to_send.values())
+    return answering_work(
+        ANSWERS,
+        asked,
+        requests[:64],
+        count=len(requests),
+        cached=len(teacher.answered),
+        measure_seconds=measure_seconds,
+    )

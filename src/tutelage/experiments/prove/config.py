@@ -39,8 +39,8 @@ class ArmSettings(BaseModel):
     file: Path | None = Field(default=None, description="A file of rows, instead of a rule.")
     draw: int = Field(
         default=0,
-        description="Arms with the same number draw the same questions for a seed; another number "
-        "draws independently, as an A/A test wants it.",
+        description="Arms with the same number sample the same questions for a seed; another "
+        "number samples independently, as an A/A test needs.",
     )
 
     @model_validator(mode="after")

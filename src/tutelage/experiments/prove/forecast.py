@@ -379,13 +379,13 @@ def estimate_experiment(
     """Remaining trainings and evaluations, with their tokens and time.
 
     Where cells are finished, their mean time is taken; otherwise a few steps and a few items of
-    each task are measured. Every set is drawn, but nothing is kept in the experiment's folder.
+    each task are measured. Every set is sampled, but nothing is kept in the experiment's folder.
 
     Args:
         config: A YAML file, or what it would hold.
         out: Instead of the folder it names.
         quick: Settings of the quick look.
-        progress: Told of each set.
+        progress: Notified of each set.
         selection: As for `prove`.
         measure_seconds: How long each student's speed is measured at most; 0 takes the last
             measurement.

@@ -7,17 +7,18 @@ from typing import Any
 
 from tutelage.data.schemas import COMPARISONS, EFFICIENCIES
 from tutelage.evaluation import UNITS
-from tutelage.experiments.prove.compare import Compared, contrasts_of
-from tutelage.experiments.prove.config import UNTRAINED, Balance, ProveSettings
-from tutelage.experiments.prove.efficiencies import (
+from tutelage.experiments.prove.compare import (
     NO_ROOM,
     OK,
     ORACLE,
     ORACLE_WORSE,
     UNGATED,
     ArmEfficiency,
+    Compared,
+    contrasts_of,
     roles_of,
 )
+from tutelage.experiments.prove.config import UNTRAINED, Balance, ProveSettings
 from tutelage.reporting import Cell, Column, Fact, Figure, Section, Table, schema_columns
 
 BALANCE_WORDS: Mapping[Balance, str] = {
@@ -31,8 +32,8 @@ _SMALL_P = 0.001
 def headline(compared: Sequence[Compared], settings: ProveSettings, *, primary: str) -> list[str]:
     """Result of the experiment, in one sentence for each student and balance.
 
-    The contrast of chosen and refused versions comes first, where there is one: it has the most
-    power. Then choice less reference.
+    The contrast of chosen and rejected versions comes first, where there is one: it has the most
+    power. Then choice minus reference.
 
     Args:
         compared: All comparisons.

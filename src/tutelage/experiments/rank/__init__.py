@@ -4,34 +4,26 @@ Standings with intervals over questions, significant differences, sequential sto
 between students, and the corrected gain of a winner.
 """
 
-from tutelage.experiments.rank.answer_features import style_distances
-from tutelage.experiments.rank.model import Ranked
-from tutelage.experiments.rank.predictors import PREDICTORS, Predictor, predictors_for
+from tutelage.experiments.rank.predictors import PREDICTORS, predictors_for
+from tutelage.experiments.rank.proxy_training import rungs_of
 from tutelage.experiments.rank.run import rank_sources, rank_teachers
-from tutelage.experiments.rank.sequential_stopping import (
+from tutelage.experiments.rank.standings import (
     WatchSettings,
     asking_order,
     first_place_by_questions,
+    rank,
     still_running,
 )
-from tutelage.experiments.rank.standings import Standings, rank
 from tutelage.experiments.rank.student_agreement import (
-    SHARES,
     choice_agreement,
     joined,
     overlap,
     rank_agreement,
     within_agreement,
 )
-from tutelage.experiments.rank.successive_halving import Rung, rungs_of
 
 __all__ = [
     "PREDICTORS",
-    "SHARES",
-    "Predictor",
-    "Ranked",
-    "Rung",
-    "Standings",
     "WatchSettings",
     "asking_order",
     "choice_agreement",
@@ -45,6 +37,5 @@ __all__ = [
     "rank_teachers",
     "rungs_of",
     "still_running",
-    "style_distances",
     "within_agreement",
 ]

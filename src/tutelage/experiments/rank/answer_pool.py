@@ -1,4 +1,4 @@
-"""Pool of answers to rank: questions, authors and what is known of each answer."""
+"""Pool of answers to rank, with what is known of each answer, and the result of a ranking."""
 
 import json
 import math
@@ -7,12 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from tutelage.data import OK, Candidate, Example, Row, content_hash, read
 from tutelage.errors import DataError
-from tutelage.experiments.rank.sequential_stopping import asking_order
+from tutelage.experiments.rank.standings import asking_order
 from tutelage.pipeline.config import DataSettings
+from tutelage.pipeline.stage import Tally
 
 EntrantKind: TypeAlias = Literal["teachers", "sources"]
 
@@ -204,3 +206,30 @@ def _number(
 def examples_of(answers: Sequence[PoolAnswer]) -> list[Example]:
     """Questions of the answers, each once, in their order."""
     return list({answer.question: answer.example for answer in answers}.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranked:
+    """Result of a ranking: standings, pairs and paths.
+
+    Attributes:
+        kind: What was ranked.
+        by: The predictor that decides.
+        answers: One row an answer, with its numbers.
+        standings: The STANDINGS schema.
+        pairs: The PAIRS schema.
+        settling: The SETTLING schema; None for sources, which share no questions.
+        student: What is known of the student.
+        tally: How many answers have which status, seconds and tokens of reading.
+        out: The folder.
+    """
+
+    kind: EntrantKind
+    by: str
+    answers: pa.Table
+    standings: pa.Table
+    pairs: pa.Table
+    settling: pa.Table | None
+    student: Mapping[str, Any]
+    tally: Tally
+    out: str

@@ -5,7 +5,6 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tutelage.experiments.rank.answer_pool import PoolFields
-from tutelage.experiments.rank.grace_run import GraceSettings
 from tutelage.experiments.rank.predictors import PREDICTORS
 from tutelage.pipeline.config import DataSettings
 from tutelage.student import StudentSettings
@@ -25,11 +24,31 @@ METRICS_OF = {
 }
 """Statistics that each predictor needs."""
 
+FEWEST_FOR_GRACE = 10
+"""Questions of a teacher without which GRACE has no value."""
+
 _GIVES = {
     "reward": "name fields.reward",
     "accuracy": "set check, or name fields.right",
     "style_distance": "set own",
 }
+
+
+class GraceSettings(BaseModel):
+    """Settings of the GRACE score."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    questions: int = Field(
+        default=64,
+        ge=FEWEST_FOR_GRACE,
+        description="Questions of each teacher; each needs a backward pass.",
+    )
+    dimensions: int = Field(
+        default=32,
+        ge=2,
+        description="Dimensions of the projected gradients; fewer than the questions.",
+    )
 
 
 class OwnAnswers(BaseModel):

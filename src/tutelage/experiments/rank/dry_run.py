@@ -15,10 +15,8 @@ from tutelage.experiments.rank.answer_pool import (
     pool_answers,
     question_of,
 )
-from tutelage.experiments.rank.config import OwnAnswers, RankSettings
-from tutelage.experiments.rank.grace_run import GraceSettings
-from tutelage.experiments.rank.proxy_training import ProbeSettings
-from tutelage.experiments.rank.successive_halving import rungs_of
+from tutelage.experiments.rank.config import GraceSettings, OwnAnswers, RankSettings
+from tutelage.experiments.rank.proxy_training import ProbeSettings, rungs_of
 from tutelage.pipeline.config import checked
 from tutelage.pipeline.cost_estimate import (
     answering_work,
@@ -67,7 +65,7 @@ def estimate_ranking(
     Args:
         job: See `RankSettings`.
         kind: Whether teachers or sources are ranked.
-        progress: Told of the rows.
+        progress: Notified of the rows.
         teachers: The teachers that are asked first.
         budget: Questions to each of them, at most.
         probe: See `ProbeSettings`; None where sources are not tried out.

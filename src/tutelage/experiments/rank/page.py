@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from tutelage.data import replacing, write_text
 from tutelage.data.schemas import SETTLING, STANDINGS
-from tutelage.experiments.rank.model import Ranked
+from tutelage.experiments.rank.answer_pool import Ranked
 from tutelage.experiments.rank.predictors import PREDICTORS
 from tutelage.reporting import (
     Cell,
@@ -21,12 +21,18 @@ from tutelage.reporting import (
     render_page,
     schema_columns,
 )
-from tutelage.reporting.charts import CHART_WIDTH, WIDE_CHART_WIDTH, _altair, _data, _labels
+from tutelage.reporting.charts import (
+    CHART_WIDTH,
+    WIDE_CHART_WIDTH,
+    chart_data,
+    distinct_labels,
+    import_altair,
+)
 from tutelage.reporting.number_format import count
-from tutelage.reporting.svg import missing_pictures, svg_of
-from tutelage.reporting.theme import LIGHT
+from tutelage.reporting.svg import LIGHT, missing_pictures, svg_of
 
 ALL = "all"
+_PNG_SCALE = 2.0
 NAMES_SHOWN = 6
 _NUMBER = ".4g"
 _IN_COLOUR = (
@@ -39,7 +45,7 @@ _FOLLOWED = (
 )
 
 
-def entrants_table(ranked: Ranked, *, domain: str = ALL) -> pa.Table:
+def entrants_table(ranked: Ranked) -> pa.Table:
     """Table with one row per teacher or source, best first: numbers with intervals and ranks.
 
     Returns:
@@ -47,7 +53,7 @@ def entrants_table(ranked: Ranked, *, domain: str = ALL) -> pa.Table:
         predictor NAME, NAME_low, NAME_high, NAME_rank, NAME_rank_best, NAME_rank_worst.
     """
     rows: dict[str, dict[str, Any]] = {}
-    for row in _of(ranked.standings, domain=domain):
+    for row in _of(ranked.standings, domain=ALL):
         entry = rows.setdefault(row["entrant"], {"entrant": row["entrant"]})
         name = row["predictor"]
         entry[name] = row["value"]
@@ -381,7 +387,7 @@ def _domain_section(ranked: Ranked, domains: Sequence[str]) -> Section:
 
 
 # ----------------------------------------------------------------------------------------------
-# Charts of rankings: who stands where, how a number settles, two numbers against each other.
+# Charts of rankings: places, how a number settles, two numbers against each other.
 # ----------------------------------------------------------------------------------------------
 
 
@@ -399,8 +405,8 @@ def line_chart(
         x: Title of the x axis.
         y: Title of the y axis.
     """
-    alt = _altair()
-    names = _labels([name for name, _ in lines])
+    alt = import_altair()
+    names = distinct_labels([name for name, _ in lines])
     data = [
         {"line": key, "x": at, "y": value}
         for key, (_, points) in zip(names, lines, strict=True)
@@ -408,7 +414,7 @@ def line_chart(
     ]
     tints = [LIGHT[LINES[min(i, len(LINES) - 1)]] for i in range(len(names))]
     chart = (
-        alt.Chart(_data(data))
+        alt.Chart(chart_data(data))
         .mark_line(strokeWidth=2, point=True)
         .encode(
             x=alt.X("x:Q", title=x, scale=alt.Scale(zero=False)),
@@ -429,10 +435,10 @@ def scatter_chart(points: Sequence[tuple[str, float, float]], *, x: str, y: str)
         x: Title of the x axis.
         y: Title of the y axis.
     """
-    alt = _altair()
-    names = _labels([name for name, _, _ in points])
+    alt = import_altair()
+    names = distinct_labels([name for name, _, _ in points])
     data = [{"name": key, "x": a, "y": b} for key, (_, a, b) in zip(names, points, strict=True)]
-    base = alt.Chart(_data(data)).encode(
+    base = alt.Chart(chart_data(data)).encode(
         x=alt.X("x:Q", title=x, scale=alt.Scale(zero=False)),
         y=alt.Y("y:Q", title=y, scale=alt.Scale(zero=False)),
     )
@@ -448,7 +454,7 @@ def as_picture(svg: str) -> str:
     return f'{svg[:start]}<rect width="100%" height="100%" fill="white"/>{svg[start:]}'
 
 
-def png_of(svg: str, *, scale: float = 2.0) -> bytes:
+def png_of(svg: str) -> bytes:
     """PNG image of a figure.
 
     Raises:
@@ -458,5 +464,5 @@ def png_of(svg: str, *, scale: float = 2.0) -> bytes:
         import vl_convert
     except ImportError as error:
         raise missing_pictures() from error
-    png: bytes = vl_convert.svg_to_png(as_picture(svg), scale=scale)
+    png: bytes = vl_convert.svg_to_png(as_picture(svg), scale=_PNG_SCALE)
     return png

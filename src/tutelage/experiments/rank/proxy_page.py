@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from tutelage.data.schemas import CORRELATIONS, PROBES, SWEEP
 from tutelage.errors import DataError
-from tutelage.experiments.rank.model import Ranked
+from tutelage.experiments.rank.answer_pool import Ranked
 from tutelage.experiments.rank.page import write_ranking
 from tutelage.experiments.rank.proxy_training import Probed
 from tutelage.reporting import Cell, Figure, Section, Table, schema_columns

@@ -10,6 +10,7 @@ other half with separate seeds. So the result of the sweep is not biased by the 
 training run is an ordinary cell of `prove`: the same call resumes an interrupted one.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,16 +27,71 @@ from tutelage.errors import DataError, SettingsError
 from tutelage.evaluation import EvaluateSettings, TaskSettings
 from tutelage.experiments.prove.config import ProveSettings
 from tutelage.experiments.prove.run import read_results, run_experiment
-from tutelage.experiments.rank.answer_pool import UNNAMED
-from tutelage.experiments.rank.model import Ranked
-from tutelage.experiments.rank.sequential_stopping import asking_order
-from tutelage.experiments.rank.successive_halving import Rung, rungs_of
+from tutelage.experiments.rank.answer_pool import UNNAMED, Ranked
+from tutelage.experiments.rank.standings import asking_order
 from tutelage.pipeline.config import DataSettings, checked, yaml_value
 from tutelage.progress import Progress, Silent
 from tutelage.stats.intervals import Numbers
 from tutelage.stats.paired_design import paired_interval, standard_error
 from tutelage.stats.winner import shrink, split_winner
 from tutelage.training import TrainSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rung:
+    """One round of successive halving.
+
+    Attributes:
+        number: From 1.
+        entrants: Number of entrants.
+        examples: Trained on, each.
+        keeps: Number that reach the next round.
+    """
+
+    number: int
+    entrants: int
+    examples: int
+    keeps: int
+
+
+def rungs_of(
+    entrants: int, *, examples: int, keep_fraction: float, growth: float, rungs: int
+) -> list[Rung]:
+    """Rounds with fewer entrants and more examples each time.
+
+    Source: successive halving (Jamieson and Talwalkar 2016, arXiv 1502.07943).
+
+    Args:
+        entrants: At least 1.
+        examples: Number of examples of the first round, at least 1.
+        keep_fraction: Which part goes on, in (0, 1); at least one does.
+        growth: Examples of a round over those of the one before, at least 1.
+        rungs: How many at most; it ends earlier when one is left.
+
+    Raises:
+        SettingsError: A number is out of its range.
+
+    Examples:
+        >>> [(r.entrants, r.examples, r.keeps) for r in
+        ...  rungs_of(5, examples=32, keep_fraction=0.5, growth=2.0, rungs=3)]
+        [(5, 32, 3), (3, 64, 2), (2, 128, 1)]
+    """
+    if entrants < 1 or examples < 1 or rungs < 1 or growth < 1 or not 0 < keep_fraction < 1:
+        raise SettingsError(
+            f"halving of {entrants} entrants with {examples} examples, {rungs} rungs, growth "
+            f"{growth} and keep_fraction {keep_fraction} is not possible"
+        )
+    found: list[Rung] = []
+    left, size = entrants, float(examples)
+    for number in range(1, rungs + 1):
+        last = number == rungs or left == 1
+        keeps = 1 if last else max(1, math.ceil(left * keep_fraction))
+        found.append(Rung(number=number, entrants=left, examples=round(size), keeps=keeps))
+        if last:
+            break
+        left, size = keeps, size * growth
+    return found
+
 
 # ----------------------------------------------------------------------------------------------
 # What trying out sources by training is asked to do, and the tables it comes to.
@@ -138,11 +194,11 @@ def probe_sources(
 
     Args:
         ranked: What `rank_sources` predicted; its folder takes the trainings.
-        data: Settings of the data room, with `path`.
-        student: Settings of the student room.
+        data: Settings of the data, with `path`.
+        student: Settings of the student.
         probe: See `ProbeSettings`.
         most_cells: Stop after this many trainings, to continue another time.
-        progress: Told of each training.
+        progress: Notified of each training.
 
     Raises:
         SettingsError: Some settings are wrong.

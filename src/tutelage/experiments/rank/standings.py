@@ -1,4 +1,4 @@
-"""Standings: ranks with intervals, and entrants that cannot be distinguished.
+"""Standings: ranks with intervals, entrants that cannot be distinguished, sequential stopping.
 
 Questions are resampled, because another 200 questions could have been used. Teachers answer the
 same questions, so they share each resample and differences are paired; sources have different
@@ -8,25 +8,199 @@ Significant differences are tested for all pairs simultaneously (`stats.multiple
 stated probability all intervals are correct together, and so are the ranks derived from them
 (Mogstad, Romano, Shaikh and Wilhelm, Inference for Ranks, Review of Economic Studies 2024): an
 entrant's best possible rank is 1 + how many are surely better, its worst the number of entrants
-less how many are surely worse.
+minus how many are surely worse.
+
+Sequential stopping is a test of the first place that is valid at any number of looks: a confidence
+sequence (`stats.sequential`) of the differences between teachers holds at all looks together. A
+ratio of means enters by its linearisation: the terms are how far each question moves the ratio
+(influence values). E entrants share alpha by Bonferroni over E - 1 rivals; a wrong first place, or
+any first place where all are equal, then comes up with a probability of at most alpha in large
+samples. The first looks are skipped, because their samples are small.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from tutelage.data.schemas import PAIRS, STANDINGS
+from tutelage.data.schemas import PAIRS, SETTLING, STANDINGS
 from tutelage.errors import SettingsError
-from tutelage.experiments.rank.answer_grid import ALL, Cells, Places, cells_of
-from tutelage.experiments.rank.predictors import Predictor
-from tutelage.experiments.rank.sequential_stopping import influences
+from tutelage.experiments.rank.predictors import ALL, Cells, Places, Predictor, cells_of
 from tutelage.stats.bootstrap import grouped_draws
 from tutelage.stats.intervals import Numbers
 from tutelage.stats.multiple_testing import pair_intervals
+from tutelage.stats.sequential import surely_above_zero
+
+FEWEST_BEFORE_STOP = 25
+"""Least number of questions before a conclusion: the sequence is asymptotic."""
+TUNED_FOR_QUESTIONS = 150
+"""Number of questions at which the sequence is tightest; it is valid at all counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchSettings:
+    """Settings of the test of the first place.
+
+    Attributes:
+        level: The probability of never claiming a wrong first place, in (0, 1).
+        fewest: No claim before so many questions.
+        tuned_for: Where the sequence is tightest.
+    """
+
+    level: float = 0.95
+    fewest: int = FEWEST_BEFORE_STOP
+    tuned_for: int = TUNED_FOR_QUESTIONS
+
+    def __post_init__(self) -> None:
+        if not 0 < self.level < 1:
+            raise SettingsError(f"level {self.level} must lie between 0 and 1")
+        if self.fewest < 2 or self.tuned_for < 1:  # noqa: PLR2004  (a spread needs two)
+            raise SettingsError("the watch needs at least 2 questions")
+
+
+def asking_order(questions: Sequence[str], *, seed: int) -> list[str]:
+    """Order of questions that depends only on their ids and the seed."""
+
+    def key(question: str) -> bytes:
+        text = f"{seed} {question}".encode("utf-8", "surrogatepass")
+        return blake2b(text, digest_size=16).digest()
+
+    return sorted(questions, key=key)
+
+
+def first_place_by_questions(
+    answers: pa.Table,
+    predictor: Predictor,
+    *,
+    looks: Sequence[int],
+    settings: WatchSettings | None = None,
+    seed: int = 0,
+) -> pa.Table:
+    """Leader after each number of questions, and the entrants that may still be first.
+
+    An entrant that was surely worse than another at an earlier look stays out. One that has not a
+    single number after `fewest` questions is out as long as it has none.
+
+    Args:
+        answers: As for `cells_of`; the entrants answer the same questions.
+        predictor: What is ranked by.
+        looks: After how many questions; ascending.
+        settings: How surely.
+        seed: Seed of the order of questions.
+
+    Returns:
+        The SETTLING schema, one row a look that there are questions for.
+    """
+    settings = settings or WatchSettings()
+    cells = cells_of(answers, columns=predictor.columns)
+    place = {question: index for index, question in enumerate(cells.questions)}
+    order = np.array([place[q] for q in asking_order(cells.questions, seed=seed)])
+    out: set[int] = set()
+    rows = []
+    for look in looks:
+        if look > len(order):
+            break
+        row, out = _look(cells, predictor, order[:look], out, settings)
+        rows.append(row)
+    return pa.Table.from_pylist(rows, schema=SETTLING)
+
+
+def still_running(
+    answers: pa.Table, predictor: Predictor, *, settings: WatchSettings | None = None
+) -> tuple[str, ...]:
+    """Entrants that may still be first, given all answers so far; sorted.
+
+    Those without a single number are among them until `fewest` questions are answered.
+
+    Args:
+        answers: Table of answers.
+        predictor: The deciding predictor.
+        settings: Settings of the test; None for the default.
+
+    Raises:
+        DataError: There is no answer.
+    """
+    cells = cells_of(answers, columns=predictor.columns)
+    every = np.arange(len(cells.questions))
+    row, _ = _look(cells, predictor, every, set(), settings or WatchSettings())
+    return tuple(row["in_running"])
+
+
+def _look(
+    cells: Cells, predictor: Predictor, places: Places, out: set[int], settings: WatchSettings
+) -> tuple[dict[str, Any], set[int]]:
+    columns, there = cells.grid(predictor)
+    columns = [values[:, places] for values in columns]
+    there = there[:, places]
+    value_E, influence_E_T = influences(columns, there, predictor)
+    better_E = predictor.sign * value_E
+    known = [e for e in range(len(better_E)) if np.isfinite(better_E[e])]
+    # Who has no number after that many questions is not first by it; before, that may be chance.
+    entrants = range(len(cells.entrants)) if len(places) < settings.fewest else known
+    if not known:
+        names = [cells.entrants[e] for e in entrants]
+        return {"questions": len(places), "in_running": names, "settled": False}, out
+    alpha = (1 - settings.level) / max(1, len(cells.entrants) - 1)
+    out = set(out)
+    for worse in known:
+        if worse in out:
+            continue
+        # Only those still running compete, so that the last one can never go out.
+        for rival in (e for e in known if e not in out):
+            if better_E[rival] > better_E[worse] and surely_above_zero(
+                (predictor.sign * (influence_E_T[rival] - influence_E_T[worse]))[
+                    there[rival] & there[worse]
+                ],
+                alpha=alpha,
+                fewest=settings.fewest,
+                tuned_for=settings.tuned_for,
+            ):
+                out.add(worse)
+                break
+    running = [e for e in entrants if e not in out]
+    leader = max(set(known) & set(running), key=lambda e: (better_E[e], -e))
+    row = {
+        "questions": len(places),
+        "leader": cells.entrants[leader],
+        "value": float(value_E[leader]),
+        "in_running": [cells.entrants[e] for e in running],
+        "settled": running == [leader],
+    }
+    return row, out
+
+
+def influences(
+    columns: Sequence[Numbers], there: Any, predictor: Predictor
+) -> tuple[Numbers, Numbers]:
+    """Predictor of each entrant, and the influence of each question on it.
+
+    Args:
+        columns: E by T, 0 where there is nothing.
+        there: E by T, where all columns have a number.
+        predictor: What is computed.
+
+    Returns:
+        The value of each entrant; and E by T the terms whose mean over the entrant's questions is
+        its value: value + slope * (column - mean), NaN where there is nothing.
+    """
+    counts_E = there.sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        means = [values.sum(axis=1) / counts_E for values in columns]
+    value_E = predictor.of_means(means)
+    terms = np.full(there.shape, np.nan)
+    for e in np.flatnonzero(np.isfinite(value_E)):
+        at = [float(mean[e]) for mean in means]
+        moved = sum(
+            slope * (values[e] - mean)
+            for slope, values, mean in zip(predictor.slopes(at), columns, at, strict=True)
+        )
+        terms[e] = np.where(there[e], value_E[e] + moved, np.nan)
+    return value_E, terms
+
 
 DRAWS = 1000
 FEWEST_QUESTIONS = 10

@@ -2,12 +2,6 @@
 
 from tutelage.experiments.rounds.config import (
     DEFAULT_LIMITS,
-    GUARD_BROKEN,
-    NO_FLIPS,
-    NO_GAIN,
-    NOTHING_CHOSEN,
-    ROUNDS_DONE,
-    Checked,
     Limit,
     RoundOutcome,
     RoundsSettings,
@@ -16,26 +10,14 @@ from tutelage.experiments.rounds.config import (
     load_rounds_settings,
     stop_reason,
 )
-from tutelage.experiments.rounds.decision_changes import (
-    CHANGED,
-    Direction,
-    FlipTally,
+from tutelage.experiments.rounds.loop import run_rounds
+from tutelage.experiments.rounds.model import (
     flips,
     tally_flips,
 )
-from tutelage.experiments.rounds.loop import run_rounds
 
 __all__ = [
-    "CHANGED",
     "DEFAULT_LIMITS",
-    "GUARD_BROKEN",
-    "NOTHING_CHOSEN",
-    "NO_FLIPS",
-    "NO_GAIN",
-    "ROUNDS_DONE",
-    "Checked",
-    "Direction",
-    "FlipTally",
     "Limit",
     "RoundOutcome",
     "RoundsSettings",

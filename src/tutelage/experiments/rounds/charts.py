@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tutelage.experiments.drift import UNITS
-from tutelage.reporting.charts import CHART_WIDTH, _altair, _data
-from tutelage.reporting.svg import svg_of
-from tutelage.reporting.theme import LIGHT
+from tutelage.reporting.charts import CHART_WIDTH, chart_data, import_altair
+from tutelage.reporting.svg import LIGHT, svg_of
 
 LOOP_WORDS: Mapping[str, str] = {
     "gate": "with the gate",
@@ -72,7 +71,7 @@ def drift_chart(points: Sequence[DriftPoint], guard: Sequence[GuardLine], *, uni
         guard: The limits.
         unit: Title of the axis.
     """
-    alt = _altair()
+    alt = import_altair()
     rows = [
         {
             "loop": LOOP_WORDS.get(p.loop, p.loop),
@@ -101,14 +100,14 @@ def drift_chart(points: Sequence[DriftPoint], guard: Sequence[GuardLine], *, uni
         axis=alt.Axis(values=list(range(last + 1)), format="d", grid=False),
     )
     y = alt.Y("value:Q", title=unit, scale=alt.Scale(zero=False))
-    base = alt.Chart(_data(rows)).encode(x=x, color=tint)
+    base = alt.Chart(chart_data(rows)).encode(x=x, color=tint)
     layers: list[Any] = [
         base.mark_rule(opacity=0.45).encode(y=alt.Y("low:Q", title=unit), y2="high:Q"),
         base.mark_line(strokeWidth=2).encode(y=y, detail="line:N"),
         base.mark_point(filled=True, size=34).encode(y=y),
     ]
     layers += [
-        alt.Chart(_data([{"at": line.at}]))
+        alt.Chart(chart_data([{"at": line.at}]))
         .mark_rule(color=LIGHT["ink"], strokeDash=[4, 3], strokeWidth=1.3)
         .encode(y=alt.Y("at:Q"))
         for line in guard

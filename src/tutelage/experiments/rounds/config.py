@@ -232,7 +232,7 @@ class HeldOutSettings(_Settings):
 
 
 class RewriteSettings(_Settings):
-    """Settings of rewriting what a student refused."""
+    """Settings of rewriting what a student rejected."""
 
     attempts: int = Field(
         default=0,
@@ -319,7 +319,7 @@ class RoundsSettings(RunSettings):
 
     @property
     def rewriter(self) -> TeacherSettings | None:
-        """Teacher that rewrites what was refused."""
+        """Teacher that rewrites what was rejected."""
         return self.rewrite.teacher or self.teacher
 
 

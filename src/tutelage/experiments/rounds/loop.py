@@ -2,23 +2,24 @@
 
     pool --> judge --> train --> observe --> account --> guard --> accepted? --> judge ...
                ^                                           |
-               +-- the previous student is kept <-- refused+
+               +-- the previous student is kept <-- rejected
 
 Each round is an ordinary run folder. Everything that costs money or hours is durable before it is
-used, so the same command continues after a kill.
+used, so the same command continues after a kill. A dry run estimates the most that would be done.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tutelage.data import content_hash, write_table
+from tutelage.data import OK, Candidate, Example, content_hash, read, write_jsonl, write_table
+from tutelage.data.schemas import messages_to_arrow
 from tutelage.experiments.drift import Line, lines_from_table, lines_to_table
-from tutelage.experiments.rounds.compare_loops import gained, last_compared
 from tutelage.experiments.rounds.config import (
     GUARD_BROKEN,
     LOOPS,
@@ -28,24 +29,43 @@ from tutelage.experiments.rounds.config import (
     RoundDoors,
     RoundOutcome,
     RoundsSettings,
+    as_teacher_with,
     check_guard,
     stop_reason,
 )
-from tutelage.experiments.rounds.decision_changes import FlipTally, flips, tally_flips
 from tutelage.experiments.rounds.measure import UNTRAINED, Observed, measure, observe
-from tutelage.experiments.rounds.model import Round, RoundsFolder, round_numbers
+from tutelage.experiments.rounds.model import (
+    FlipTally,
+    Round,
+    RoundsFolder,
+    flips,
+    round_numbers,
+    tally_flips,
+)
 from tutelage.experiments.rounds.page import write_rounds_report
 from tutelage.experiments.rounds.select_round import Judging, judge
-from tutelage.experiments.rounds.tables import write_tables
+from tutelage.experiments.rounds.tables import gained, last_compared, write_tables
 from tutelage.pipeline.config import RunSettings
+from tutelage.pipeline.cost_estimate import (
+    answering_work,
+    evaluation_work,
+    run_work,
+    training_work,
+)
 from tutelage.pipeline.jobs import run_all
-from tutelage.pipeline.resources import begin
+from tutelage.pipeline.resources import Doors, begin
 from tutelage.pipeline.run_dir import RunFolder, can_draw, checksum, sound
 from tutelage.pipeline.stage import Stage, Tally, run_stage
+from tutelage.pipeline.student_attempts import AttemptSettings
+from tutelage.pipeline.teacher_estimate import calling_work
+from tutelage.pipeline.work_estimate import MEASURE_SECONDS, Work, summed
 from tutelage.progress import Progress, Silent
-from tutelage.student import StudentSettings
+from tutelage.refinement import SampleSettings, sample_request
+from tutelage.student import StudentSettings, open_student
 from tutelage.student.config import template_values
-from tutelage.training import tracked_run
+from tutelage.teacher import ScriptedTeacher, TeacherSettings
+from tutelage.training import encode_file, tracked_run
+from tutelage.training.train import student_settings
 
 DRIFT_FILE = "drift.parquet"
 """Record of a round in its folder; written last."""
@@ -58,7 +78,7 @@ def run_rounds(
 
     Args:
         settings: Everything that decides what is done.
-        progress: Told how far each stage is.
+        progress: Notified of the progress of each stage.
         doors: How models are reached; tests put fakes behind them.
 
     Returns:
@@ -326,3 +346,184 @@ def in_brief(one: Round) -> dict[str, Any]:
         **({"ended": one.ended} if one.ended else {}),
         **({"rewrites": one.judged["rewrites"]} if one.judged.get("rewrites") else {}),
     }
+
+
+_NOTE = "at most: the limits may end a loop earlier, and a round trains on what it selects"
+
+
+def estimate_rounds(
+    settings: RoundsSettings,
+    *,
+    progress: Progress,
+    doors: Doors | None = None,
+    measure_seconds: float = MEASURE_SECONDS,
+) -> dict[str, Any]:
+    """Estimate the calls, readings, trainings and answers of all loops, with tokens, cost and time.
+
+    Args:
+        settings: Settings of the loops.
+        progress: Notified of the rows.
+        doors: How the student is reached.
+        measure_seconds: How long a speed is measured at most; 0 takes the last measurement.
+    """
+    names = set(RunSettings.model_fields) - {"out"}
+    values = {name: getattr(settings, name) for name in names}
+    pool = RunSettings(**values, out=str(RoundsFolder(root=Path(settings.out)).pool.root))
+    found, work, readings = run_work(
+        pool, progress=progress, doors=doors, measure_seconds=measure_seconds, read_again=True
+    )
+    done = _done(settings)
+    rounds = settings.rounds * len(settings.loops) * len(settings.seeds) - sum(done.values())
+    work += [_read_again(w, rounds=rounds) for w in readings]
+    originals = _originals(settings)
+    work.append(_trained(settings, originals, rounds=rounds, measure_seconds=measure_seconds))
+    work += _observed(settings, times=rounds + 1, measure_seconds=measure_seconds)
+    if "self_teaching" in settings.loops:
+        times = (settings.rounds + 1) * len(settings.seeds) - done["self_teaching"]
+        examples = [e for e, _ in originals]
+        work.append(
+            _answers(
+                "self_teaching",
+                settings,
+                examples,
+                settings.own_answers,
+                times=times,
+                measure_seconds=measure_seconds,
+            )
+        )
+    rewriter = settings.rewriter
+    if settings.rewrite.attempts and rewriter is not None and "gate" in settings.loops:
+        times = (settings.rounds + 1) * len(settings.seeds) - done["gate"]
+        work.append(_rewrites(settings, rewriter, len(originals), times=times, work=work))
+    finished = f"{sum(done.values())} finished rounds are left out" if any(done.values()) else None
+    note = "; ".join(filter(None, [found.get("note"), finished, _NOTE]))
+    return {**found, **summed(work), "note": note}
+
+
+def _done(settings: RoundsSettings) -> dict[str, int]:
+    """Finished rounds of each loop: those with a training and a measurement of its student."""
+    folder = RoundsFolder(root=Path(settings.out))
+    return {
+        loop: sum(
+            (folder.judged(seed, loop, number).root / DRIFT_FILE).exists()
+            for seed in settings.seeds
+            for number in range(settings.rounds)
+        )
+        for loop in settings.loops
+    }
+
+
+def _read_again(one: Work, *, rounds: int) -> Work:
+    """Readings by trained students: each reads every candidate once, without a cache."""
+    return replace(
+        one,
+        stage=f"{one.stage}, trained students",
+        count=one.count * rounds,
+        tokens=None if one.tokens is None else one.tokens * rounds,
+        seconds=None if one.seconds is None else one.seconds * rounds,
+    )
+
+
+def _originals(settings: RoundsSettings) -> list[tuple[Example, Candidate]]:
+    return [
+        (row.example, candidate)
+        for row in read(settings.data.path, settings=settings.data)
+        if row.example is not None
+        for candidate in row.candidates[:1]
+        if candidate.status == OK
+    ]
+
+
+def _trained(
+    settings: RoundsSettings,
+    originals: Sequence[tuple[Example, Candidate]],
+    *,
+    rounds: int,
+    measure_seconds: float,
+) -> Work:
+    student = settings.student
+    train = settings.train.model_copy(
+        update={"template": student.template, "turns": student.turns, **template_values(student)}
+    )
+    with TemporaryDirectory(prefix="tutelage-") as folder:
+        file = Path(folder) / "rows.jsonl"
+        write_jsonl(file, ({"messages": messages_to_arrow(c.messages)} for _, c in originals))
+        with open_student(student_settings(student.model, train)) as model:
+            encoded = encode_file(file, model)
+            trainings = training_work(
+                encoded, model, train, measure_seconds=measure_seconds, times=rounds
+            )
+    return replace(trainings, count=rounds, unit="training runs")
+
+
+def _observed(settings: RoundsSettings, *, times: int, measure_seconds: float) -> list[Work]:
+    held_out, student = settings.held_out, settings.student
+    work: list[Work] = []
+    if held_out.tasks:
+        evaluate = held_out.evaluate.model_copy(
+            update={"template": student.template, **template_values(student)}
+        )
+        work.append(
+            evaluation_work(
+                student.model,
+                held_out.tasks,
+                evaluate,
+                times=times,
+                measure_seconds=measure_seconds,
+            )
+        )
+    if held_out.instructions is not None:
+        rows = read(held_out.instructions.path, settings=held_out.instructions)
+        examples = [row.example for row in rows if row.example is not None]
+        work.append(
+            _answers(
+                "held-out answers",
+                settings,
+                examples,
+                held_out.answers,
+                times=times,
+                measure_seconds=measure_seconds,
+            )
+        )
+    return work
+
+
+def _answers(
+    stage: str,
+    settings: RoundsSettings,
+    examples: Sequence[Example],
+    attempts: AttemptSettings,
+    *,
+    times: int,
+    measure_seconds: float,
+) -> Work:
+    asked = as_teacher_with(settings.student, settings.batch)
+    namesake = ScriptedTeacher("", name=asked.teacher_name)
+    sampling = SampleSettings(n=1, temperature=attempts.temperature, max_tokens=attempts.max_tokens)
+    usable = [example for example in examples if not example.uses_tools]
+    return answering_work(
+        stage,
+        asked,
+        [sample_request(e, 0, teacher=namesake, settings=sampling) for e in usable[:64]],
+        count=len(usable) * (attempts.sampled + attempts.greedy) * times,
+        measure_seconds=measure_seconds,
+    )
+
+
+def _rewrites(
+    settings: RoundsSettings,
+    rewriter: TeacherSettings,
+    examples: int,
+    *,
+    times: int,
+    work: Sequence[Work],
+) -> Work:
+    """Rewrites in every round of the gate, each with the tokens of the run's own calls."""
+    each = min(examples, settings.rewrite.max_examples or examples)
+    calls = each * settings.rewrite.attempts * times
+    before = next((w for w in work if w.stage == "rewrite" and w.count), None)
+    tokens = 0 if before is None else round((before.tokens or 0) / before.count * calls)
+    found = calling_work(
+        "rewrite rejected candidates", rewriter, calls=calls, tokens=tokens, replies=0, pace=0.0
+    )
+    return found if before is not None else replace(found, tokens=None)

@@ -76,7 +76,7 @@ def observe(
         settings: Settings of the held-out items.
         out: A folder for its answers and its evaluation.
         doors: How models are reached.
-        progress: Told of each answer.
+        progress: Notified of each answer.
     """
     out.mkdir(parents=True, exist_ok=True)
     held_out = settings.held_out
@@ -196,7 +196,7 @@ def measure(
         judge: The student that chose.
         settings: Settings of the whole loop.
         doors: How models are reached.
-        progress: Told of each text that is read.
+        progress: Notified of each text that is read.
 
     Returns:
         Lines about `data` (the chosen set compared with the originals), `student` (the trained

@@ -24,9 +24,9 @@ from tutelage.experiments.rounds.model import RoundsFolder
 from tutelage.pipeline.config import checked
 from tutelage.pipeline.run_dir import can_draw, sound, write_page
 from tutelage.reporting.blocks import Cell, Column, Figure, Section, Table, schema_columns
-from tutelage.reporting.headline import Fact
 from tutelage.reporting.number_format import count, number
-from tutelage.reporting.sankey import Stop, Way, draw, draw_narrow
+from tutelage.reporting.pages import Fact
+from tutelage.reporting.svg import Stop, Way, draw_narrow_sankey, draw_sankey
 
 # ----------------------------------------------------------------------------------------------
 # The chapter that compares the loops, and its sentence.
@@ -419,8 +419,8 @@ def _flow_figure(seed: int, loop: str, examples: Mapping[str, Mapping[int, str]]
     return Figure(
         title=title,
         alt=f"How the decisions of {len(examples)} examples flow between rounds: {title}",
-        draw=lambda: draw(ways, heads=heads),
-        draw_narrow=lambda: draw_narrow(ways),
+        draw=lambda: draw_sankey(ways, heads=heads),
+        draw_narrow=lambda: draw_narrow_sankey(ways),
         table=Table(caption=title, columns=columns, rows=rows),
         layout="wide",
         in_text=False,

@@ -1,4 +1,4 @@
-"""Rewriting of what a student refused, with the reason given to the teacher."""
+"""Rewriting of what a student rejected, with the reason given to the teacher."""
 
 import asyncio
 from collections import Counter
@@ -22,7 +22,7 @@ from tutelage.pipeline.stage import Stage, Tally, run_stage
 from tutelage.pipeline.student_attempts import ANSWERED, AttemptSettings, attempt_all
 from tutelage.pipeline.teacher_outage import attended, need_all, tally_of
 from tutelage.progress import Progress
-from tutelage.refinement import Complaint, Refused, rewrite_all, rewrite_step
+from tutelage.refinement import Complaint, Rejected, rewrite_all, rewrite_step
 from tutelage.reporting.number_format import count
 from tutelage.student import StudentSettings
 
@@ -39,7 +39,7 @@ class Bounds:
     high: float
 
 
-def rewrite_refused(
+def rewrite_rejected(
     run: RunFolder,
     settings: RoundsSettings,
     *,
@@ -49,7 +49,7 @@ def rewrite_refused(
     doors: RoundDoors,
     progress: Progress,
 ) -> Tally:
-    """Let the teacher rewrite what the student refused, and add it to the candidates.
+    """Let the teacher rewrite what the student rejected, and add it to the candidates.
 
     Args:
         run: The judged round.
@@ -58,7 +58,7 @@ def rewrite_refused(
         stage: Its name in the manifest; it writes a table of the same name.
         student: The student that is asked for its own attempt.
         doors: How models are reached.
-        progress: Told of each reply.
+        progress: Notified of each reply.
 
     Returns:
         How many were asked for and are usable, by complaint, and what the teacher was paid.
@@ -71,10 +71,10 @@ def rewrite_refused(
     one = Stage(name=stage, key=key, outputs=(out, texts))
 
     def work() -> Tally:
-        refused = refused_of(run, settings.rewrite, number=number)
+        rejected = rejected_of(run, settings.rewrite, number=number)
         if settings.rewrite.show_attempt:
-            refused = _with_attempts(run, refused, settings, student, doors, progress=progress)
-        written, tally = _ask(run, refused, settings, doors=doors, progress=progress)
+            rejected = _with_attempts(run, rejected, settings, student, doors, progress=progress)
+        written, tally = _ask(run, rejected, settings, doors=doors, progress=progress)
         need_all(tally, what=f"{run.root.name}: rewriting rejected candidates")
         rows = [
             {
@@ -86,7 +86,7 @@ def rewrite_refused(
                 "candidate_id": candidate.candidate_id,
                 "status": candidate.status,
             }
-            for item, candidate in zip(refused, written, strict=True)
+            for item, candidate in zip(rejected, written, strict=True)
         ]
         write_table(texts, candidates_to_table(written))
         write_table(out, pa.Table.from_pylist(rows, schema=REWRITES))
@@ -94,7 +94,7 @@ def rewrite_refused(
         return {
             "asked": len(written),
             "usable": sum(usable),
-            "complaints": dict(Counter(item.complaint for item in refused)),
+            "complaints": dict(Counter(item.complaint for item in rejected)),
             "statuses": dict(Counter(c.status for c in written)),
             **tally,
         }
@@ -131,8 +131,8 @@ def add_candidates(run: RunFolder, more: Iterable[Candidate]) -> Tally:
     return {"candidates": len(there)}
 
 
-def refused_of(run: RunFolder, settings: RewriteSettings, *, number: int) -> list[Refused]:
-    """Refused candidates, newest version first, with the complaint.
+def rejected_of(run: RunFolder, settings: RewriteSettings, *, number: int) -> list[Rejected]:
+    """Rejected candidates, newest version first, with the complaint.
 
     A candidate without numbers is not sent back, since there is no reason to give.
 
@@ -144,7 +144,7 @@ def refused_of(run: RunFolder, settings: RewriteSettings, *, number: int) -> lis
     scores = {row["candidate_id"]: row for row in pq.read_table(sound(run.scores)).to_pylist()}
     chosen = chosen_ids(run)
     kept = pq.read_table(sound(run.decisions), columns=["example_id", "kept"]).to_pylist()
-    refused_examples = {row["example_id"] for row in kept if not row["kept"]}
+    rejected_examples = {row["example_id"] for row in kept if not row["kept"]}
     verdicts = {}
     if run.verdicts.exists():
         rows = pq.read_table(sound(run.verdicts), columns=["candidate_id", "verdict"]).to_pylist()
@@ -154,11 +154,11 @@ def refused_of(run: RunFolder, settings: RewriteSettings, *, number: int) -> lis
     found = []
     for versions in _by_example(stages.stored_candidates(run.candidates)).values():
         example_id = versions[0].example_id
-        is_refused = example_id in refused_examples
-        newest = _newest(versions, chosen, originals_too=is_refused)
-        if newest is None or not (is_refused or settings.what == "refinements"):
+        is_rejected = example_id in rejected_examples
+        newest = _newest(versions, chosen, originals_too=is_rejected)
+        if newest is None or not (is_rejected or settings.what == "refinements"):
             continue
-        if _took_its_like(versions, chosen) and not is_refused:
+        if _took_its_like(versions, chosen) and not is_rejected:
             continue
         original = next((c for c in versions if c.step == ORIGINAL), None)
         complaint = complaint_of(
@@ -169,7 +169,7 @@ def refused_of(run: RunFolder, settings: RewriteSettings, *, number: int) -> lis
         )
         if complaint is not None:
             found.append(
-                Refused(
+                Rejected(
                     candidate=newest,
                     complaint=complaint,
                     reference=references.get(example_id),
@@ -185,7 +185,7 @@ def chosen_ids(run: RunFolder) -> set[str]:
     return {str(one) for one in column.to_pylist()}
 
 
-def _some(found: list[Refused], settings: RewriteSettings) -> list[Refused]:
+def _some(found: list[Rejected], settings: RewriteSettings) -> list[Rejected]:
     if settings.max_examples is None or len(found) <= settings.max_examples:
         return found
     drawn = sorted(
@@ -205,7 +205,7 @@ def _by_example(candidates: Iterable[Candidate]) -> dict[str, list[Candidate]]:
 def _newest(
     versions: Sequence[Candidate], chosen: set[str], *, originals_too: bool
 ) -> Candidate | None:
-    """Last rewrite that was not chosen; for a refused example also the original."""
+    """Last rewrite that was not chosen; for a rejected example also the original."""
     there = [c for c in versions if c.status == OK and c.candidate_id not in chosen]
     refined = [c for c in there if c.step != ORIGINAL]
     if refined:
@@ -235,7 +235,7 @@ def complaint_of(
     verdict: str | None,
     bounds: Bounds | None,
 ) -> Complaint | None:
-    """Complaint about a refused candidate that the teacher can act on, or None.
+    """Complaint about a rejected candidate that the teacher can act on, or None.
 
     Checked in this order: it is wrong; a ratio shows that the instruction misleads; its loss is
     outside the range of kept candidates; it lost against the original, with a higher or lower loss.
@@ -266,17 +266,17 @@ def complaint_of(
 
 def _with_attempts(
     run: RunFolder,
-    refused: Sequence[Refused],
+    rejected: Sequence[Rejected],
     settings: RoundsSettings,
     student: StudentSettings,
     doors: RoundDoors,
     *,
     progress: Progress,
-) -> list[Refused]:
+) -> list[Rejected]:
     """Same list, with the student's greedy answer where the response was too surprising."""
-    wanted = [one for one in refused if one.complaint == "too_surprising"]
+    wanted = [one for one in rejected if one.complaint == "too_surprising"]
     if not wanted:
-        return list(refused)
+        return list(rejected)
     teacher = doors.as_teacher(student, settings.batch)
     examples = [
         Example(
@@ -302,29 +302,29 @@ def _with_attempts(
     need_all(tally, what="the student's own attempts")
     said = {a.example_id: a.text for a in attempts if a.status == ANSWERED and a.text.strip()}
     return [
-        Refused(
+        Rejected(
             candidate=one.candidate,
             complaint=one.complaint,
             attempt=said.get(one.candidate.candidate_id),
             reference=one.reference,
             number=one.number,
         )
-        for one in refused
+        for one in rejected
     ]
 
 
 def _ask(
     run: RunFolder,
-    refused: Sequence[Refused],
+    rejected: Sequence[Rejected],
     settings: RoundsSettings,
     *,
     doors: RoundDoors,
     progress: Progress,
 ) -> tuple[list[Candidate], Mapping[str, object]]:
     teacher = settings.rewriter
-    if teacher is None or not refused:
+    if teacher is None or not rejected:
         return [], {"teacher": None, "away": None}
-    progress.begin("rewrite", total=len(refused), unit="rewrites")
+    progress.begin("rewrite", total=len(rejected), unit="rewrites")
 
     async def ask() -> tuple[list[Candidate], Mapping[str, object]]:
         async with attended(
@@ -333,10 +333,10 @@ def _ask(
             run=run_id(run),
             doors=doors.doors,
             progress=progress,
-            requests=count(len(refused), "request"),
+            requests=count(len(rejected), "request"),
         ) as asked:
             written = await rewrite_all(
-                refused,
+                rejected,
                 teacher=asked,
                 settings=settings.refine,
                 on_done=lambda _: progress.advance(note=paid_in_words(asked)),
@@ -350,7 +350,7 @@ def _ask(
 
 
 def won_back(run: RunFolder, rewrites: Sequence[Tally]) -> dict[str, Any]:
-    """Count of refused examples with a chosen rewrite, and their cost."""
+    """Count of rejected examples with a chosen rewrite, and their cost."""
     if not rewrites:
         return {}
     chosen = chosen_ids(run)

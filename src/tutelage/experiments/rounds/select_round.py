@@ -5,7 +5,7 @@ answer    self_teaching: the student's own answers take the place of the refinem
 check     candidates, references              -> verdicts
 score     candidates                          -> scores
 select    scores, verdicts                    -> decisions, chosen, selected
-rewrite   what was refused goes back          -> more candidates; scored and selected again
+rewrite   what was rejected goes back          -> more candidates; scored and selected again
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from tutelage.data import (
 )
 from tutelage.data.schemas import CANDIDATES, candidate_to_row
 from tutelage.experiments.rounds.config import LoopName, RoundDoors, RoundsSettings
-from tutelage.experiments.rounds.rewrite import rewrite_refused, won_back
+from tutelage.experiments.rounds.rewrite import rewrite_rejected, won_back
 from tutelage.pipeline import stages
 from tutelage.pipeline.check_stages import verify_candidates
 from tutelage.pipeline.gate_stage import calibrate, statistics_needed
@@ -69,13 +69,13 @@ class Judging:
 def judge(
     judging: Judging, settings: RoundsSettings, *, doors: RoundDoors, progress: Progress
 ) -> Tally:
-    """Let the student score and select the pool; what it refuses may be rewritten and scored again.
+    """Let the student score and select the pool; what it rejects may be rewritten and scored again.
 
     Args:
         judging: The student, its data and its folder.
         settings: Settings of the whole loop.
         doors: How models are reached.
-        progress: Told how far each stage is.
+        progress: Notified of the progress of each stage.
 
     Returns:
         The tally of the last selection, with the student's fingerprint and the rewrites.
@@ -97,7 +97,7 @@ def judge(
         rewrites: list[Tally] = []
         if judging.loop == "gate":
             for attempt in range(settings.rewrite.attempts):
-                asked = rewrite_refused(
+                asked = rewrite_rejected(
                     run,
                     settings,
                     number=judging.number * settings.rewrite.attempts + attempt,

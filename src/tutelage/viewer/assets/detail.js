@@ -84,7 +84,7 @@ function head() {
 
 function verdict() {
   const kept = example.versions.find((v) => v.in_force);
-  const words = kept ? `Kept: the ${kept.step_words}` : names.decided ? "Refused: nothing is kept" : "Nothing has been decided yet";
+  const words = kept ? `Kept: the ${kept.step_words}` : names.decided ? "Dropped: nothing is kept" : "Nothing has been decided yet";
   const kind = !kept ? "refused" : kept.step === "original" ? "original" : "refined";
   return h(
     "p",

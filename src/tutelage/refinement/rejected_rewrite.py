@@ -1,9 +1,9 @@
-"""Rewrites of refused pairs: the teacher is told why the student refused them.
+"""Rewrites of rejected pairs: the teacher is told why the student rejected them.
 
-    refused candidate + complaint (+ the student's own attempt) --> teacher --> another candidate
+    rejected candidate + complaint (+ the student's own attempt) --> teacher --> another candidate
 
 The request is the reflection's own prompt with the reason under it, so replies are laid out, read
-and judged exactly as those of a reflection; the new candidate's parent is the refused one.
+and judged exactly as those of a reflection; the new candidate's parent is the rejected one.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -68,12 +68,12 @@ ASKS: Mapping[Complaint, _Ask] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class Rejected:
     """A candidate that is sent back to the teacher.
 
     Attributes:
         candidate: The parent of what will be written; its status is ok.
-        complaint: Why the student refused it.
+        complaint: Why the student rejected it.
         attempt: What the student answers by itself, to be shown; None shows nothing.
         reference: The right answer, shown where the response is wrong; None shows nothing.
         number: Which attempt of this example it is, from 0.
@@ -92,74 +92,74 @@ def rewrite_step(complaint: Complaint) -> str:
 
 
 def rewrite_request(
-    refused: Refused, *, teacher: Teacher, settings: RefineSettings, attempt: int = 0
+    rejected: Rejected, *, teacher: Teacher, settings: RefineSettings, attempt: int = 0
 ) -> Request:
-    """Request for the rewrite of a refused candidate; sends nothing.
+    """Request for the rewrite of a rejected candidate; sends nothing.
 
     Args:
-        refused: What goes back, and why.
+        rejected: What goes back, and why.
         teacher: Only its name and abilities are used.
         settings: Prompt, limits, seed and temperatures of the reflection.
         attempt: As for a reflection: later ones have another seed and temperature.
     """
-    ask = ASKS[refused.complaint]
+    ask = ASKS[rejected.complaint]
     plain = reflection_request(
-        refused.candidate, step=ask.step, teacher=teacher, settings=settings, attempt=attempt
+        rejected.candidate, step=ask.step, teacher=teacher, settings=settings, attempt=attempt
     )
     *before, user = plain.messages
-    asked = Message(role="user", content=f"{user.content}\n\n{_reason(refused)}")
-    seed = (plain.seed or 0) + _SEEDS_APART * refused.number
+    asked = Message(role="user", content=f"{user.content}\n\n{_reason(rejected)}")
+    seed = (plain.seed or 0) + _SEEDS_APART * rejected.number
     return replace(plain, messages=(*before, asked), seed=seed)
 
 
-def _reason(refused: Refused) -> str:
-    ask = ASKS[refused.complaint]
+def _reason(rejected: Rejected) -> str:
+    ask = ASKS[rejected.complaint]
     parts = [
         "A student model that will be trained on this pair has refused it.",
         f"=== WHY IT WAS REFUSED ===\n{ask.reason}",
     ]
-    if refused.attempt is not None:
-        parts.append(f"=== THE STUDENT'S OWN ATTEMPT ===\n{refused.attempt}")
-    if refused.reference is not None and refused.complaint == "wrong":
-        parts.append(f"=== THE RIGHT RESULT ===\n{refused.reference}")
+    if rejected.attempt is not None:
+        parts.append(f"=== THE STUDENT'S OWN ATTEMPT ===\n{rejected.attempt}")
+    if rejected.reference is not None and rejected.complaint == "wrong":
+        parts.append(f"=== THE RIGHT RESULT ===\n{rejected.reference}")
     parts.append(f"=== WHAT TO DO ===\n{ask.wish} Do not mention the student or this refusal.")
     return "\n\n".join(parts)
 
 
-async def rewrite(refused: Refused, *, teacher: Teacher, settings: RefineSettings) -> Candidate:
-    """Rewrite a refused candidate with a teacher.
+async def rewrite(rejected: Rejected, *, teacher: Teacher, settings: RefineSettings) -> Candidate:
+    """Rewrite a rejected candidate with a teacher.
 
     Args:
-        refused: What goes back, and why.
+        rejected: What goes back, and why.
         teacher: The teacher to ask.
         settings: Prompt, limits, attempts.
 
     Returns:
-        Exactly one candidate whose parent is the refused one; a failure has a status.
+        Exactly one candidate whose parent is the rejected one; a failure has a status.
     """
-    parent, step = refused.candidate, ASKS[refused.complaint].step
+    parent, step = rejected.candidate, ASKS[rejected.complaint].step
     return await ask_until_usable(
         parent,
-        lambda n: rewrite_request(refused, teacher=teacher, settings=settings, attempt=n),
+        lambda n: rewrite_request(rejected, teacher=teacher, settings=settings, attempt=n),
         step=step,
         teacher=teacher,
         settings=settings,
-        accept=lambda outcome: _without_echo(outcome, refused, teacher=teacher.name),
+        accept=lambda outcome: _without_echo(outcome, rejected, teacher=teacher.name),
     )
 
 
-def _without_echo(candidate: Candidate, refused: Refused, *, teacher: str) -> Candidate:
+def _without_echo(candidate: Candidate, rejected: Rejected, *, teacher: str) -> Candidate:
     """Replace a text that repeats our reason by a fault: it is not one to train on."""
     if candidate.status != OK:
         return candidate
-    ask = ASKS[refused.complaint]
+    ask = ASKS[rejected.complaint]
     text = normalised(" ".join(m.content for m in candidate.messages[-2:]))
     said = [own for own in (ask.reason, ask.wish) if normalised(own) in text]
     if not said:
         return candidate
     fault = Fault(status=statuses.ECHOED_PROMPT, detail=f"it repeats {said[0][:60]!r}")
     return failed(
-        refused.candidate,
+        rejected.candidate,
         step=candidate.step,
         teacher=teacher,
         fault=fault,
@@ -169,27 +169,25 @@ def _without_echo(candidate: Candidate, refused: Refused, *, teacher: str) -> Ca
 
 
 async def rewrite_all(
-    refused: Iterable[Refused],
+    rejected: Iterable[Rejected],
     *,
     teacher: Teacher,
     settings: RefineSettings,
     on_done: Callable[[Candidate], None] | None = None,
-    outstanding: int = DEFAULT_OUTSTANDING,
 ) -> list[Candidate]:
-    """Rewrite refused candidates; exactly one outcome each, in the order given.
+    """Rewrite rejected candidates; exactly one outcome each, in the order given.
 
     Args:
-        refused: The candidates, with the reasons.
+        rejected: The candidates, with the reasons.
         teacher: The teacher.
         settings: Prompt, limits, attempts.
         on_done: Called with each outcome as it arrives.
-        outstanding: Most requests at the same time.
     """
 
-    async def one(_: int, item: Refused) -> Candidate:
+    async def one(_: int, item: Rejected) -> Candidate:
         outcome = await rewrite(item, teacher=teacher, settings=settings)
         if on_done is not None:
             on_done(outcome)
         return outcome
 
-    return await run_bounded(refused, one, outstanding=outstanding)
+    return await run_bounded(rejected, one, outstanding=DEFAULT_OUTSTANDING)

@@ -8,10 +8,10 @@ import pytest
 from tutelage.data import INSTRUCTION_REFLECTION, OK, RESPONSE_REFLECTION, Candidate, Message
 from tutelage.errors import TeacherUnreachableError, UnusableReplyError
 from tutelage.refinement import RefineSettings
-from tutelage.refinement.refused_rewrite import (
+from tutelage.refinement.rejected_rewrite import (
     ASKS,
     Complaint,
-    Refused,
+    Rejected,
     rewrite,
     rewrite_all,
     rewrite_request,
@@ -48,13 +48,13 @@ def scripted(line: Line | None = None) -> ScriptedTeacher:
     return ScriptedTeacher(answer, supports_schema=True)
 
 
-def said(refused: Refused) -> str:
+def said(refused: Rejected) -> str:
     return rewrite_request(refused, teacher=scripted(), settings=SETTINGS).messages[-1].content
 
 
 @pytest.mark.parametrize("complaint", list(ASKS))
 def test_the_request_shows_the_pair_and_says_why_it_was_refused(complaint: Complaint) -> None:
-    text = said(Refused(candidate=PAIR, complaint=complaint))
+    text = said(Rejected(candidate=PAIR, complaint=complaint))
     assert "Why does ice float?" in text
     assert "Its lattice lowers the density." in text
     assert ASKS[complaint].reason in text
@@ -62,20 +62,20 @@ def test_the_request_shows_the_pair_and_says_why_it_was_refused(complaint: Compl
 
 
 def test_the_students_own_attempt_is_shown_where_there_is_one() -> None:
-    refused = Refused(candidate=PAIR, complaint="too_surprising", attempt="Ice is light.")
+    refused = Rejected(candidate=PAIR, complaint="too_surprising", attempt="Ice is light.")
     assert "=== THE STUDENT'S OWN ATTEMPT ===\nIce is light." in said(refused)
-    assert "OWN ATTEMPT" not in said(Refused(candidate=PAIR, complaint="too_surprising"))
+    assert "OWN ATTEMPT" not in said(Rejected(candidate=PAIR, complaint="too_surprising"))
 
 
 def test_the_right_result_is_shown_only_where_the_response_is_wrong() -> None:
-    assert "42" in said(Refused(candidate=PAIR, complaint="wrong", reference="42"))
-    assert "42" not in said(Refused(candidate=PAIR, complaint="too_easy", reference="42"))
+    assert "42" in said(Rejected(candidate=PAIR, complaint="wrong", reference="42"))
+    assert "42" not in said(Rejected(candidate=PAIR, complaint="too_easy", reference="42"))
 
 
 def test_each_attempt_is_a_request_of_its_own() -> None:
     keys = {
         rewrite_request(
-            Refused(candidate=PAIR, complaint="wrong", number=number),
+            Rejected(candidate=PAIR, complaint="wrong", number=number),
             teacher=scripted(),
             settings=SETTINGS,
         ).key
@@ -87,7 +87,9 @@ def test_each_attempt_is_a_request_of_its_own() -> None:
 @pytest.mark.parametrize("complaint", list(ASKS))
 def test_a_rewrite_is_a_candidate_whose_parent_was_refused(complaint: Complaint) -> None:
     found = asyncio.run(
-        rewrite(Refused(candidate=PAIR, complaint=complaint), teacher=scripted(), settings=SETTINGS)
+        rewrite(
+            Rejected(candidate=PAIR, complaint=complaint), teacher=scripted(), settings=SETTINGS
+        )
     )
     assert (found.status, found.parent_id, found.step) == (OK, "c", rewrite_step(complaint))
     new_instruction = found.instruction != PAIR.instruction
@@ -98,7 +100,7 @@ def test_a_reply_that_repeats_the_reason_is_no_candidate() -> None:
     line = json.dumps({"criticism": "No.", "new_response": f"So: {ASKS['wrong'].reason} Fine."})
     found = asyncio.run(
         rewrite(
-            Refused(candidate=PAIR, complaint="wrong"), teacher=scripted(line), settings=SETTINGS
+            Rejected(candidate=PAIR, complaint="wrong"), teacher=scripted(line), settings=SETTINGS
         )
     )
     assert found.status == "echoed_prompt"
@@ -107,7 +109,7 @@ def test_a_reply_that_repeats_the_reason_is_no_candidate() -> None:
 def test_a_teacher_that_is_away_is_a_status() -> None:
     found = asyncio.run(
         rewrite_all(
-            [Refused(candidate=PAIR, complaint="wrong")] * 2,
+            [Rejected(candidate=PAIR, complaint="wrong")] * 2,
             teacher=scripted(TeacherUnreachableError("no line")),
             settings=SETTINGS,
         )
@@ -119,7 +121,7 @@ def test_a_rewrite_is_asked_for_again_on_the_terms_of_a_reflection() -> None:
     def asked(text: str) -> list[Request]:
         cut = Reply(request_key="", model="m", text=text, finish_reason="length")
         teacher = ScriptedTeacher(cut, supports_schema=True)
-        refused = Refused(candidate=PAIR, complaint="too_surprising")
+        refused = Rejected(candidate=PAIR, complaint="too_surprising")
         outcome = asyncio.run(rewrite(refused, teacher=teacher, settings=SETTINGS))
         assert (outcome.status, outcome.finish_reason) == ("cut_by_length", "length")
         return teacher.asked
@@ -131,7 +133,7 @@ def test_a_rewrite_is_asked_for_again_on_the_terms_of_a_reflection() -> None:
 def test_a_reply_without_text_keeps_why_it_ended() -> None:
     error = UnusableReplyError("an empty reply")
     error.finish_reason = "content_filter"
-    refused = Refused(candidate=PAIR, complaint="too_surprising")
+    refused = Rejected(candidate=PAIR, complaint="too_surprising")
     teacher = ScriptedTeacher(error, supports_schema=True)
     outcome = asyncio.run(rewrite(refused, teacher=teacher, settings=SETTINGS))
     assert outcome.finish_reason == "content_filter"
