@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tutelage.errors import MissingExtraError
-from tutelage.stats.distributions import shift_found_with, t_cdf, t_quantile
+from tutelage.stats.intervals import shift_found_with, t_cdf, t_quantile
 
 
 @pytest.mark.parametrize("freedom", [1.0, 2.0, 3.7, 10.0, 250.0])

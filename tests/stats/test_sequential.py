@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tutelage.stats.sequential import half_width, surely_above_zero
+from tutelage.stats.intervals import half_width, surely_above_zero
 
 
 def test_the_width_by_hand() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tutelage.errors import DataError
-from tutelage.stats.winner import shrink, split_winner
+from tutelage.stats.multiple_testing import shrink, split_winner
 
 
 def test_values_that_differ_by_noise_alone_are_pulled_to_their_mean() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-from tutelage.distributed.cluster import joined, worker_environment
+from tutelage.distributed.ray_tasks import joined, worker_environment
 from tutelage.errors import TeacherUnreachableError, TutelageError
 from tutelage.pipeline.config import RaySettings
 from tutelage.pipeline.resources import OpensTeacher

@@ -9,7 +9,7 @@ Higher is better in every task. `statistics` says whether two evaluations differ
 
 from tutelage.evaluation.config import EvaluateSettings, TaskKind, TaskSettings
 from tutelage.evaluation.evaluate import evaluate_student, summary_of, task_means, tasks_left
-from tutelage.evaluation.results import UNITS, ItemResult, results_table
+from tutelage.evaluation.items import UNITS, ItemResult, results_table
 
 __all__ = [
     "UNITS",

@@ -9,9 +9,8 @@ from typing import Any, Literal
 from tutelage.data import Unscored, content_hash
 from tutelage.errors import StudentError
 from tutelage.evaluation.config import CPU_ANSWERS, TaskSettings
-from tutelage.evaluation.items import Item
+from tutelage.evaluation.items import Item, ItemResult
 from tutelage.evaluation.likelihood_tasks import asked
-from tutelage.evaluation.results import ItemResult
 from tutelage.models import give_memory_back
 from tutelage.models.hardware import Memory, kind_of, memory_of
 from tutelage.models.loading import bytes_a_token, load_model, memory_errors, needed

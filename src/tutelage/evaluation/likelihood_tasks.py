@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice, pairwise
 
 from tutelage.data import Candidate, Message, TokenStats, Unscored, ViewName, content_hash
-from tutelage.evaluation.items import Item, Reference
-from tutelage.evaluation.results import ItemResult
+from tutelage.evaluation.items import Item, ItemResult, Reference
 from tutelage.metrics import step_spans
 from tutelage.student import Reads, TextPair
 

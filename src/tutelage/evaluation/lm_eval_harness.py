@@ -10,7 +10,7 @@ from typing import Any
 from tutelage.data import content_hash
 from tutelage.errors import DataError, MissingExtraError, SettingsError
 from tutelage.evaluation.config import CPU_ANSWERS, EvaluateSettings, TaskSettings
-from tutelage.evaluation.results import UNITS, ItemResult
+from tutelage.evaluation.items import UNITS, ItemResult
 from tutelage.models.hardware import kind_of
 from tutelage.student import StudentModel
 

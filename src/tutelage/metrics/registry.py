@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 from tutelage.data import VIEW_NAMES, Reading, TokenStats, ViewName
 from tutelage.data.extensions import Extension, extensions_of, finite_or_none, when_loaded
 from tutelage.errors import DataError, SettingsError
-from tutelage.metrics import response, steps
+from tutelage.metrics import response
 
 # ----------------------------------------------------------------------------------------------
 # What there is to know about a metric, and what one is made of.
@@ -125,7 +125,7 @@ def _upd(material: Material) -> float:
 def _lalp(material: Material) -> float:
     if material.steps is None:
         raise response.missing_statistics("readings of its steps")
-    return steps.lalp(material.steps)
+    return response.lalp(material.steps)
 
 
 _RESPONSE_VIEWS: tuple[ViewName, ...] = ("response_given_instruction", "response")
@@ -282,7 +282,7 @@ _SPECS = (
         needs="the response's text",
         source="ASLEC-DROP (arXiv 2604.06834)",
         deviation=_STEPS,
-        compute=lambda m: steps.aslec_drop(m.reading, response=m.text),
+        compute=lambda m: response.aslec_drop(m.reading, response=m.text),
     ),
     MetricSpec(
         name="first_token_logprob",
@@ -294,7 +294,7 @@ _SPECS = (
         needs="the response's text",
         source="ASLEC (arXiv 2604.06834)",
         deviation=_STEPS,
-        compute=lambda m: steps.first_token_logprob(m.reading, response=m.text),
+        compute=lambda m: response.first_token_logprob(m.reading, response=m.text),
     ),
     MetricSpec(
         name="first_token_share",
@@ -306,7 +306,7 @@ _SPECS = (
         needs="the response's text",
         source="F of ASLEC (arXiv 2604.06834)",
         deviation=_STEPS,
-        compute=lambda m: steps.first_token_share(m.reading, response=m.text),
+        compute=lambda m: response.first_token_share(m.reading, response=m.text),
     ),
     MetricSpec(
         name="casl",

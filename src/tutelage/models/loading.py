@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tutelage.errors import MissingExtraError, StudentError
-from tutelage.models.adapter import merged
 from tutelage.models.config import DtypeName, ModelSettings
-from tutelage.models.folder import StudentFolder, text_config
+from tutelage.models.folder import StudentFolder, merged, text_config
 from tutelage.models.hardware import Memory, check_device, device_count, kind_of, memory_of
 from tutelage.models.weight_files import quantized_tensor, stored_weights
 

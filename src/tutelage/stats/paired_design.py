@@ -18,8 +18,7 @@ from typing import TypeAlias
 import numpy as np
 
 from tutelage.errors import DataError
-from tutelage.stats.distributions import normal_quantile, t_cdf, t_quantile
-from tutelage.stats.intervals import Numbers
+from tutelage.stats.intervals import Numbers, normal_quantile, t_cdf, t_quantile
 from tutelage.stats.power import detectable_effect
 
 Differences: TypeAlias = Numbers

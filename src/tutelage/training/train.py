@@ -360,8 +360,7 @@ def _train(
     progress: Progress,
 ) -> Trained:
     try:
-        from tutelage.training.model_weights import save_trained
-        from tutelage.training.quiet import quiet
+        from tutelage.training.model_weights import quiet, save_trained
         from tutelage.training.trainer import (
             build_trainer,
             check_answers,

@@ -26,17 +26,24 @@ from tutelage.student.engine import OutOfMemoryError
 from tutelage.student.tokenizer import load_hf_tokenizer
 from tutelage.training.config import TrainingSpeed, TrainSettings, steps_of
 from tutelage.training.loss import base_of, fused_loss, summed_loss, weighted_loss
-from tutelage.training.microbatches import JoinedRows, in_parts, reads_joined_rows, rows_in
 from tutelage.training.model_weights import (
     adapters_of,
     diverged,
     multiplied_dtype,
+    quiet,
     starting_model,
     step_of,
 )
 from tutelage.training.processes import Processes, launched
-from tutelage.training.quiet import quiet
-from tutelage.training.tokenized_rows import NO_LOSS, TRAIN_WEIGHT, Encoded
+from tutelage.training.tokenized_rows import (
+    NO_LOSS,
+    TRAIN_WEIGHT,
+    Encoded,
+    JoinedRows,
+    in_parts,
+    reads_joined_rows,
+    rows_in,
+)
 from tutelage.training.trackers import current_tracking
 
 # ----------------------------------------------------------------------------------------------

@@ -230,7 +230,7 @@ def _trainer(
         from transformers import LlamaConfig, LlamaForCausalLM
         from trl import SFTConfig, SFTTrainer
 
-        from tutelage.training.quiet import quiet
+        from tutelage.training.model_weights import quiet
         from tutelage.training.trainer import tokenizer_of
     except ImportError as error:
         raise MissingExtraError(

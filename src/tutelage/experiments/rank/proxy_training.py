@@ -33,8 +33,8 @@ from tutelage.experiments.rank.successive_halving import Rung, rungs_of
 from tutelage.pipeline.config import DataSettings, checked, yaml_value
 from tutelage.progress import Progress, Silent
 from tutelage.stats.intervals import Numbers
+from tutelage.stats.multiple_testing import shrink, split_winner
 from tutelage.stats.paired_design import paired_interval, standard_error
-from tutelage.stats.winner import shrink, split_winner
 from tutelage.training import TrainSettings
 
 # ----------------------------------------------------------------------------------------------

@@ -20,8 +20,7 @@ from tutelage.data.schemas import SETTLING
 from tutelage.errors import SettingsError
 from tutelage.experiments.rank.answer_grid import Cells, Places, cells_of
 from tutelage.experiments.rank.predictors import Predictor
-from tutelage.stats.intervals import Numbers
-from tutelage.stats.sequential import surely_above_zero
+from tutelage.stats.intervals import Numbers, surely_above_zero
 
 FEWEST_QUESTIONS = 25
 """Least number of questions before a conclusion: the sequence is asymptotic."""
