@@ -5,8 +5,7 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.data.file_records import csv_records, jsonl_records
-from tutelage.data.json_stream import json_records, list_of_rows
+from tutelage.data.file_records import csv_records, json_records, jsonl_records, list_of_rows
 
 values = st.recursive(
     st.none()

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from pydantic import BaseModel, ConfigDict, Field
 
 from tutelage.cli import main
-from tutelage.data.key_suggestions import close_matches
+from tutelage.data.yaml_settings import close_matches
 from tutelage.errors import SettingsError
 from tutelage.experiments.rounds import load_rounds_settings
 from tutelage.pipeline import load_settings

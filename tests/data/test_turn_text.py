@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.data import Message
-from tutelage.data.turn_text import asked_text
+from tutelage.data.example import asked_text
 
 TURN = st.tuples(st.sampled_from(["system", "user", "assistant", "tool"]), st.text(max_size=30))
 

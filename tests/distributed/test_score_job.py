@@ -29,7 +29,7 @@ from tutelage.pipeline.resources import Doors
 from tutelage.pipeline.sample_stage import sample_data
 from tutelage.progress import Silent
 from tutelage.student import StudentSettings, TableStudent
-from tutelage.student import batching as chunks_module
+from tutelage.student import passages as chunks_module
 from tutelage.teacher import ScriptedTeacher
 
 ray = pytest.importorskip("ray")

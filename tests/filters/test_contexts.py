@@ -11,9 +11,8 @@ from tutelage.filters.config import (
     SemanticDuplicatesSettings,
     WordsEmbedder,
 )
-from tutelage.filters.duplicates import drop_exact_duplicates
+from tutelage.filters.duplicates import drop_exact_duplicates, drop_near_duplicates
 from tutelage.filters.embeddings import HashedWords
-from tutelage.filters.near_duplicates import drop_near_duplicates
 from tutelage.filters.similarity import drop_semantic_duplicates
 
 LAST = "Now explain in your own words and at some length why that is so."

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tutelage.filters.candidate_texts import pool_of
 from tutelage.filters.config import NearDuplicatesSettings
-from tutelage.filters.near_duplicates import (
+from tutelage.filters.duplicates import (
     HASHES,
     WANTED_RECALL,
     Bands,

@@ -2,7 +2,7 @@ import pytest
 
 from tutelage.filters.candidate_texts import pool_of
 from tutelage.filters.config import NearDuplicatesSettings
-from tutelage.filters.near_duplicates import drop_near_duplicates
+from tutelage.filters.duplicates import drop_near_duplicates
 from tutelage.filters.operators import operator_similarity, operators_of
 
 FRAME = "Please work out with care, step by step and without a calculator, the value of {} today."

@@ -15,8 +15,8 @@ from tutelage.filters.config import (
     WordsEmbedder,
 )
 from tutelage.filters.contamination import drop_contaminated
+from tutelage.filters.duplicates import drop_near_duplicates
 from tutelage.filters.embeddings import HashedWords
-from tutelage.filters.near_duplicates import drop_near_duplicates
 from tutelage.filters.ngrams import segmented_words, word_equivalents
 from tutelage.filters.numeric import drop_echoes, measure_length, repeated_share
 

@@ -13,7 +13,7 @@ from tutelage.data import VIEW_NAMES, Candidate, Reading, read
 from tutelage.pipeline.score_stage import ReadingCounter, candidates_of
 from tutelage.progress import Silent
 from tutelage.student import StudentModel, StudentSettings, open_student
-from tutelage.student import batching as chunks_module
+from tutelage.student import passages as chunks_module
 from tutelage.student.passage_reader import PassageReader, map_one_ahead
 from tutelage.student.views import ViewBuilder
 

@@ -11,13 +11,11 @@ from hypothesis import strategies as st
 from tests.student.families import save_family
 from tutelage.models.folder import find_folder
 from tutelage.student import StudentSettings
-from tutelage.student.batching import CPU_TOKENS, measured_tokens
 from tutelage.student.components import open_engine
 from tutelage.student.engine import OutOfMemoryError
-from tutelage.student.line_masks import line_ends
-from tutelage.student.packed_layout import lay_out
+from tutelage.student.packed_layout import lay_out, line_ends
 from tutelage.student.passage_reader import PassageReader
-from tutelage.student.passages import Measured, Passage, passage_of
+from tutelage.student.passages import CPU_TOKENS, Measured, Passage, measured_tokens, passage_of
 
 FLOAT32_NATS = 5e-4
 LINES = (

@@ -19,10 +19,10 @@ from tutelage.teacher import (  # noqa: E402
     LocalTeacher,
     Request,
     TeacherSettings,
-    local_generation,
+    local,
     open_teacher,
 )
-from tutelage.teacher.local_generation import LocalModel, _choose  # noqa: E402
+from tutelage.teacher.local import LocalModel, _choose  # noqa: E402
 
 RequestFor = Callable[..., Request]
 TEMPLATE = (
@@ -159,13 +159,13 @@ def test_a_device_that_does_not_exist_is_an_error(
 def test_a_processor_that_is_slow_in_bfloat16_computes_in_float32(
     *, fast: bool, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local_generation, "cpu_multiplies_bfloat16", lambda: fast)
+    monkeypatch.setattr(local, "cpu_multiplies_bfloat16", lambda: fast)
     saved = tmp_path / "saved"
     model = transformers.AutoModelForCausalLM.from_pretrained(folder)
     model.to(torch.bfloat16).save_pretrained(saved)
     transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(saved)
     settings = TeacherSettings(kind="local", model=str(saved), device="cpu")
-    dtype = local_generation.load(settings)._model.dtype
+    dtype = local.load_local_model(settings)._model.dtype
     assert dtype == (torch.bfloat16 if fast else torch.float32)
 
 
@@ -200,14 +200,14 @@ def test_an_interrupted_batch_ends_at_once(
 ) -> None:
     ask(teacher, request_for())  # the model is loaded
     tokens: list[int] = []
-    choose = local_generation._choose
+    choose = local._choose
 
     def slow(*args: Any, **kwargs: Any) -> int:
         tokens.append(1)
         time.sleep(0.05)
         return max(1, choose(*args, **kwargs))  # never ends by itself
 
-    monkeypatch.setattr(local_generation, "_choose", slow)
+    monkeypatch.setattr(local, "_choose", slow)
 
     async def scene() -> None:
         asking = asyncio.create_task(teacher.ask(request_for("x", max_tokens=40)))

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from tutelage.data.byte_streams import Packing, head_of, packing_of, unreadable
-from tutelage.data.file_records import BOM, DECODER
-from tutelage.data.json_stream import list_of_rows
+from tutelage.data.file_records import BOM, DECODER, list_of_rows
 from tutelage.errors import DataError
 
 Format: TypeAlias = Literal["auto", "json", "jsonl", "csv", "tsv", "parquet", "arrow"]

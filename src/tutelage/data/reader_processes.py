@@ -36,10 +36,10 @@ from tutelage.data.file_records import (
     Records,
     broken,
     csv_records,
+    json_records,
     jsonl_records,
 )
-from tutelage.data.json_stream import json_records
-from tutelage.data.plain_rows import PlainTexts, plain_texts
+from tutelage.data.row_parser import PlainTexts, plain_texts
 from tutelage.data.sources import (
     Part,
     Piece,

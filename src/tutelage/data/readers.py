@@ -14,9 +14,15 @@ from tutelage.data.field_values import UnreadableRowError, clean_text
 from tutelage.data.file_formats import Format
 from tutelage.data.file_records import Problem, Record
 from tutelage.data.findings import Findings, hint_for, refuse_unfound
-from tutelage.data.plain_rows import PlainTexts, blank_of, plain_parts, plain_texts
 from tutelage.data.reader_processes import FEW_ROWS, Item, ReaderProcesses, process_count
-from tutelage.data.row_parser import ParsedRow, parse_row
+from tutelage.data.row_parser import (
+    ParsedRow,
+    PlainTexts,
+    blank_of,
+    parse_row,
+    plain_parts,
+    plain_texts,
+)
 from tutelage.data.sources import IN_MEMORY, Part, Source, parts_of
 from tutelage.errors import DataError
 

@@ -14,8 +14,14 @@ import pyarrow.parquet as pq
 
 from tutelage.data.byte_streams import chunks_of, native_file
 from tutelage.data.file_formats import DataFile, Format, chosen_split, files_of, is_data_name, sniff
-from tutelage.data.file_records import Record, Records, csv_records, jsonl_records, problem_at
-from tutelage.data.json_stream import json_records
+from tutelage.data.file_records import (
+    Record,
+    Records,
+    csv_records,
+    json_records,
+    jsonl_records,
+    problem_at,
+)
 from tutelage.errors import DataError, MissingExtraError
 
 # ----------------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ in the same order. Nothing is removed.
 """
 
 from tutelage.filters.candidate_texts import answers_only
-from tutelage.filters.comparison import Comparison, compare
 from tutelage.filters.config import (
     ClassifierSettings,
     ColumnSettings,
@@ -41,12 +40,14 @@ from tutelage.filters.embeddings import Embedder, make_embedder
 from tutelage.filters.ngrams import word_symbols
 from tutelage.filters.numeric import TokenCounter
 from tutelage.filters.pipeline import (
+    Comparison,
     Filtered,
     FilterResult,
     Means,
     apply_filters,
     apply_filters_async,
     ask_for_ratings,
+    compare,
     try_filters,
     try_filters_async,
 )

@@ -32,8 +32,7 @@ from tutelage.models.hardware import (
 )
 from tutelage.progress import Progress, Silent
 from tutelage.student import device_benchmark as bench
-from tutelage.student.batching import TorchGauge
-from tutelage.student.passages import Passage
+from tutelage.student.passages import Passage, TorchGauge
 from tutelage.version import __version__, installed_version
 
 _TOOLS = {

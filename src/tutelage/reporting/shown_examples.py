@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tutelage.data.example import turn_text
 from tutelage.data.schemas import messages_from_arrow
-from tutelage.data.turn_text import turn_text
 from tutelage.metrics import METRICS
 from tutelage.reporting.queries import Database, quoted
 from tutelage.reporting.run_summary import Refinement, Text

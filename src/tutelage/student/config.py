@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from tutelage.models.config import DEVICE_PATTERN, DEVICES, DtypeName
-from tutelage.student.batching import CPU_TOKENS
+from tutelage.student.passages import CPU_TOKENS
 
 BackendName: TypeAlias = Literal["auto", "packed", "transformers", "vllm", "vllm-offline"]
 Statistics: TypeAlias = Literal["nll", "ranks", "full"]

@@ -15,15 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.models.loading import forward_errors, memory_errors
-from tutelage.student.batching import CPU_TOKENS, Gauge, measured_tokens
 from tutelage.student.decoder import line_targets
 from tutelage.student.decoder_steps import Ops
 from tutelage.student.engine import ForwardError, OutOfMemoryError, out_of_range
-from tutelage.student.line_masks import masks_of, reads_lines
-from tutelage.student.model_checks import body_of, only, probe
-from tutelage.student.packed_layout import Line, lay_out, plan_packed, sharing
-from tutelage.student.passages import Measured, Passage, Refusal
-from tutelage.student.rotary_positions import forget_lengths
+from tutelage.student.model_checks import body_of, forget_lengths, only, probe
+from tutelage.student.packed_layout import (
+    Line,
+    lay_out,
+    masks_of,
+    plan_packed,
+    reads_lines,
+    sharing,
+)
+from tutelage.student.passages import CPU_TOKENS, Gauge, Measured, Passage, Refusal, measured_tokens
 from tutelage.student.token_statistics import Head, measure
 
 if TYPE_CHECKING:

@@ -26,10 +26,9 @@ from tutelage.errors import MissingExtraError, StudentError
 from tutelage.models.config import DtypeName
 from tutelage.models.folder import StudentFolder, resolve_max_length
 from tutelage.models.loading import forward_errors, memory_errors
-from tutelage.student.batching import CPU_TOKENS
 from tutelage.student.config import StudentSettings
 from tutelage.student.engine import ForwardError, OutOfMemoryError
-from tutelage.student.passages import Measured, Passage, Refusal
+from tutelage.student.passages import CPU_TOKENS, Measured, Passage, Refusal
 
 # ----------------------------------------------------------------------------------------------
 # Client of a vLLM server: asks how likely the tokens of prompts are.

@@ -18,8 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tutelage.data import Message
-from tutelage.student.template import RewrittenError
-from tutelage.student.thinking import is_opening, pieces_of
+from tutelage.student.template import RewrittenError, is_opening, pieces_of
 
 PROBE = "Qzprobe"
 """Placeholder of a turn, a word that no template and hardly any data contains."""

@@ -32,8 +32,7 @@ from tutelage.errors import (
 from tutelage.teacher import openai_format
 from tutelage.teacher.budget import Account
 from tutelage.teacher.http_errors import Failed, said_in
-from tutelage.teacher.journal import Journal
-from tutelage.teacher.journal_batches import BatchRow
+from tutelage.teacher.journal import BatchRow, Journal
 from tutelage.teacher.openai_client import OpenAITeacher
 from tutelage.teacher.protocol import Reply, Request
 

@@ -25,7 +25,7 @@ from tutelage.progress import Progress, Silent
 from tutelage.student import StudentModel
 from tutelage.student.chat_template import ChatTemplate
 from tutelage.student.passages import Passage, Refusal
-from tutelage.student.thinking import REASONING_FIELDS, answer_of
+from tutelage.student.template import REASONING_FIELDS, answer_of
 from tutelage.training.tokenized_rows import NO_LOSS, encode_candidate, training_row
 
 CHUNK_ROWS = 512

@@ -11,9 +11,16 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from tutelage.data.thinking import split_thinking
-from tutelage.verification.answer_extraction import Found, NotFound, find_answer
-from tutelage.verification.answer_markup import NAMED, named_parts, strip_markup
+from tutelage.verification.answer_extraction import (
+    NAMED,
+    Found,
+    NotFound,
+    find_answer,
+    named_parts,
+    strip_markup,
+)
 from tutelage.verification.notations import (
+    both_signs,
     compare_notations,
     has_unit,
     is_compound,
@@ -24,9 +31,14 @@ from tutelage.verification.notations import (
     same_time_or_ratio,
     without_letters,
 )
-from tutelage.verification.number_parsing import Quantity, numbers_in, read_quantity, same_measure
-from tutelage.verification.plain_formulas import both_signs
-from tutelage.verification.units import Unit, units_of
+from tutelage.verification.number_parsing import (
+    Quantity,
+    Unit,
+    numbers_in,
+    read_quantity,
+    same_measure,
+    units_of,
+)
 from tutelage.verification.verdict import Verdict, cannot_check, no_answer, right, wrong
 
 # ----------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
 from tutelage.data import OK, Candidate, Message
-from tutelage.data.turn_text import asked_text
+from tutelage.data.example import asked_text
 from tutelage.errors import DataError
 
 Ruling: TypeAlias = Literal["right", "wrong", "no_answer", "cannot_check"]
