@@ -8,7 +8,7 @@ from tutelage.data import Message, instruction_of, response_of
 from tutelage.data.example import ROLES
 from tutelage.data.schemas import CANDIDATES, EXAMPLES, messages_to_arrow
 from tutelage.errors import DataError
-from tutelage.filters.candidate_texts import answers_only, pool_of
+from tutelage.filters.candidates import answers_only, pool_of
 
 turns = st.builds(Message, role=st.sampled_from(ROLES), content=st.text(max_size=6))
 conversations = st.lists(

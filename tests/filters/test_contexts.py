@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from tutelage.data.schemas import CANDIDATES
-from tutelage.filters.candidate_texts import pool_of
+from tutelage.filters.candidates import pool_of
 from tutelage.filters.config import (
     ExactDuplicatesSettings,
     NearDuplicatesSettings,

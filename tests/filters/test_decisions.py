@@ -3,7 +3,7 @@ import pytest
 
 from tutelage.errors import DataError
 from tutelage.filters import FilterDecision, decisions_from_table, decisions_to_table
-from tutelage.filters.decisions import Verdicts
+from tutelage.filters.candidates import Verdicts
 
 
 def test_decisions_survive_the_table():

@@ -10,8 +10,8 @@ from tutelage.data.schemas import FILTER_DECISIONS
 from tutelage.filters import (
     FilterSettings,
     FiltersSettings,
+    candidates,
     contamination,
-    decisions,
     duplicates,
     llm_difficulty,
     numeric,
@@ -21,7 +21,7 @@ from tutelage.filters import (
 PAGE = (Path(__file__).parents[2] / "docs" / "filters.md").read_text(encoding="utf-8")
 MODULES = (
     contamination,
-    decisions,
+    candidates,
     duplicates,
     numeric,
     llm_difficulty,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.filters import EchoSettings, apply_filters
-from tutelage.filters.candidate_texts import pool_of
+from tutelage.filters.candidates import pool_of
 from tutelage.filters.numeric import drop_echoes, repeated_share
 
 ASKED = "Name two red fruits that grow in gardens."

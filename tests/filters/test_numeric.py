@@ -2,7 +2,7 @@ import pyarrow as pa
 import pytest
 
 from tutelage.errors import DataError, SettingsError
-from tutelage.filters.candidate_texts import pool_of
+from tutelage.filters.candidates import pool_of
 from tutelage.filters.numeric import column_numbers
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from tutelage.filters.candidate_texts import pool_of
+from tutelage.filters.candidates import pool_of
 from tutelage.filters.config import NearDuplicatesSettings
 from tutelage.filters.duplicates import drop_near_duplicates
 from tutelage.filters.operators import operator_similarity, operators_of

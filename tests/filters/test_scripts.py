@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from tutelage.filters import apply_filters
-from tutelage.filters.candidate_texts import pool_of
+from tutelage.filters.candidates import pool_of
 from tutelage.filters.config import (
     ContaminationSettings,
     EchoSettings,

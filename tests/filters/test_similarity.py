@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutelage.filters import similarity
-from tutelage.filters.candidate_texts import pool_of
+from tutelage.filters.candidates import pool_of
 from tutelage.filters.config import SemanticDuplicatesSettings, SimilaritySettings, TextSource
 from tutelage.filters.similarity import drop_semantic_duplicates, measure_similarity
 

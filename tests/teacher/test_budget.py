@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tutelage.data import Message
 from tutelage.errors import BudgetError, TeacherError, TeacherUnreachableError
 from tutelage.teacher import Account, Prices, Request
-from tutelage.teacher.budget import prompt_tokens_at_most
+from tutelage.teacher.cost import prompt_tokens_at_most
 
 PRICES = Prices(input_per_million=1e6, output_per_million=1e6)  # one a token
 

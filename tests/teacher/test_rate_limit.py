@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tutelage.data import Message
 from tutelage.teacher import Request, TeacherSettings
-from tutelage.teacher.cost_estimate import prompt_tokens_expected
+from tutelage.teacher.cost import prompt_tokens_expected
 from tutelage.teacher.retry import Pace
 
 

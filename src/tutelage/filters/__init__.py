@@ -9,7 +9,13 @@ in the same order. Nothing is removed.
                      +----> items of evaluation sets -----------+
 """
 
-from tutelage.filters.candidate_texts import answers_only
+from tutelage.filters.candidates import (
+    UNMEASURED,
+    FilterDecision,
+    answers_only,
+    decisions_from_table,
+    decisions_to_table,
+)
 from tutelage.filters.config import (
     ClassifierSettings,
     ColumnSettings,
@@ -30,12 +36,6 @@ from tutelage.filters.config import (
     read_filters,
 )
 from tutelage.filters.contamination import EvaluationIndex, Hits
-from tutelage.filters.decisions import (
-    UNMEASURED,
-    FilterDecision,
-    decisions_from_table,
-    decisions_to_table,
-)
 from tutelage.filters.embeddings import Embedder, make_embedder
 from tutelage.filters.ngrams import word_symbols
 from tutelage.filters.numeric import TokenCounter

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from tutelage.data.yaml_settings import problem_in_words, yaml_value
 from tutelage.errors import SettingsError
-from tutelage.filters.candidate_texts import Part
+from tutelage.filters.candidates import Part
 from tutelage.filters.ngrams import Form
 
 

@@ -24,9 +24,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tutelage.filters.candidate_texts import Pool, TextColumn, compute
+from tutelage.filters.candidates import Pool, TextColumn, Verdicts, compute
 from tutelage.filters.config import ContaminationSettings
-from tutelage.filters.decisions import Verdicts
 from tutelage.filters.duplicates import example_codes
 from tutelage.filters.ngrams import Runs, Symbols, runs_of, to_form, word_equivalents, word_symbols
 from tutelage.filters.reference_texts import Item, read_items

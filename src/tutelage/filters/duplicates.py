@@ -14,13 +14,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tutelage.filters.candidate_texts import Pool, TextColumn, compute
+from tutelage.filters.candidates import NO_RESPONSE, Pool, TextColumn, Verdicts, compute
 from tutelage.filters.config import (
     DuplicatesSettings,
     ExactDuplicatesSettings,
     NearDuplicatesSettings,
 )
-from tutelage.filters.decisions import NO_RESPONSE, Verdicts
 from tutelage.filters.ngrams import (
     Form,
     Runs,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tutelage.data import OK
 from tutelage.errors import DataError, SettingsError
-from tutelage.filters.candidate_texts import Pool, compute
+from tutelage.filters.candidates import NO_RESPONSE, Pool, Verdicts, compute
 from tutelage.filters.config import (
     BandSettings,
     EchoSettings,
@@ -19,7 +19,6 @@ from tutelage.filters.config import (
     LengthSettings,
     PassRateSettings,
 )
-from tutelage.filters.decisions import NO_RESPONSE, Verdicts
 from tutelage.filters.ngrams import segmented_words, word_symbols, words_of
 
 NOT_SCORED = "not_scored"

@@ -22,7 +22,7 @@ from tutelage.data.schemas import (
     FINAL_DECISIONS,
 )
 from tutelage.errors import DataError, SettingsError
-from tutelage.filters.candidate_texts import Pool, compute, pool_of
+from tutelage.filters.candidates import PASSED_ALL, Pool, Verdicts, compute, pool_of
 from tutelage.filters.classifier import classify
 from tutelage.filters.config import (
     ClassifierSettings,
@@ -42,7 +42,6 @@ from tutelage.filters.config import (
     TeacherRatingSettings,
 )
 from tutelage.filters.contamination import drop_contaminated
-from tutelage.filters.decisions import PASSED_ALL, Verdicts
 from tutelage.filters.duplicates import drop_exact_duplicates, drop_near_duplicates
 from tutelage.filters.embeddings import make_embedder
 from tutelage.filters.llm_difficulty import NOT_IN_JOURNAL, TEACHER_FAILED, rate_difficulty

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.models.loading import forward_errors, memory_errors
-from tutelage.student.decoder import line_targets
 from tutelage.student.decoder_steps import Ops
 from tutelage.student.engine import ForwardError, OutOfMemoryError, out_of_range
+from tutelage.student.engine_packed import line_targets
 from tutelage.student.model_checks import body_of, forget_lengths, only, probe
 from tutelage.student.packed_layout import (
     Line,

@@ -30,7 +30,7 @@ from tutelage.errors import (
     TeacherUnreachableError,
 )
 from tutelage.teacher import openai_format
-from tutelage.teacher.budget import Account
+from tutelage.teacher.cost import Account
 from tutelage.teacher.http_errors import Failed, said_in
 from tutelage.teacher.journal import BatchRow, Journal
 from tutelage.teacher.openai_client import OpenAITeacher

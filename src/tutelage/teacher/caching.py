@@ -15,7 +15,7 @@ from tutelage.errors import (
     UnusableReplyError,
 )
 from tutelage.teacher.batch_api import BatchTeacher, Collected
-from tutelage.teacher.budget import Account, Tally
+from tutelage.teacher.cost import Account, Tally
 from tutelage.teacher.journal import Journal
 from tutelage.teacher.journal_file import Entry, answer_of
 from tutelage.teacher.protocol import Reply, Request, Teacher

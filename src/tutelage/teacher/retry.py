@@ -16,7 +16,7 @@ from tenacity import (
 
 from tutelage.errors import TeacherError, TeacherStoppedError, UnusableReplyError
 from tutelage.teacher.config import TeacherSettings
-from tutelage.teacher.cost_estimate import prompt_tokens_expected
+from tutelage.teacher.cost import prompt_tokens_expected
 from tutelage.teacher.http_errors import KEY_REFUSED, REFUSING, Failed
 from tutelage.teacher.protocol import Reply, Request
 
