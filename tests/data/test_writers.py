@@ -1,7 +1,6 @@
 """A file is whole, or it is not there."""
 
 import errno
-import json
 import os
 import resource
 import subprocess
@@ -13,12 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tutelage.data import (
-    Message,
     TableWriter,
-    read,
     replacing,
     write_jsonl,
-    write_messages,
     write_table,
 )
 from tutelage.data.schemas import ROWS
@@ -162,20 +158,6 @@ def test_a_row_that_does_not_fit_is_an_error_that_names_the_file(tmp_path: Path,
     ):
         table.append_table(pa.table({"x": [1]}))
     assert names(tmp_path) == []
-
-
-def test_written_conversations_are_read_back(tmp_path: Path) -> None:
-    turns = (Message(role="user", content="q"), Message(role="assistant", content="a"))
-    path = tmp_path / "selected.jsonl"
-    assert (
-        write_messages(path, [(turns, {"candidate_id": "c", "step": "sample", "teacher": "T"})])
-        == 1
-    )
-    assert list(json.loads(path.read_text())) == ["messages", "candidate_id", "step", "teacher"]
-    (row,) = read(path)
-    assert row.candidates[0].messages == turns
-    with pytest.raises(DataError, match="messages"):
-        write_messages(path, [(turns, {"messages": 1})])
 
 
 def test_a_file_that_is_written_again_takes_the_leftovers_of_killed_programs_with_it(

@@ -2,22 +2,7 @@ import numpy as np
 import pytest
 
 from tutelage.errors import DataError
-from tutelage.filters import FilterDecision, decisions_from_table, decisions_to_table
 from tutelage.filters.candidates import Verdicts
-
-
-def test_decisions_survive_the_table():
-    decisions = [
-        FilterDecision(candidate_id="a", kept=True, reason="in_band", value=3.0),
-        FilterDecision(candidate_id="b", kept=False, reason="near_duplicate", detail="of a"),
-    ]
-    assert decisions_from_table(decisions_to_table(decisions)) == decisions
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_value_that_is_not_finite_is_refused(value):
-    with pytest.raises(DataError, match="candidate a"):
-        FilterDecision(candidate_id="a", kept=True, reason="in_band", value=value)
 
 
 def _verdicts(values, known):

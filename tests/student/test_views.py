@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.data import Message, TargetTokens
+from tutelage.data import Message
 from tutelage.student.chat_template import open_chat_template
 from tutelage.student.passages import EncodedSide, Refusal
 from tutelage.student.template import ALPACA_TEXT, parse_raw_template
@@ -137,10 +137,11 @@ def test_starts_of_pooled_turns_are_offsets_of_the_joined_text(hf_tokenizer, can
         found = builder.encode(candidate_from(turns), side)
         assert found.text == (text or "Name a colour.\nAnd another?")
         assert len(found.ids_T) == len(found.starts_T) == sum(p.targets for p in found.given)
-        target = TargetTokens(text=found.text, ids_T=found.ids_T, starts_T=found.starts_T)
-        assert "".join(target.pieces) == found.text[found.starts_T[0] :]
+        ends = [*found.starts_T[1:].tolist(), len(found.text)]
+        pieces = [found.text[a:b] for a, b in zip(found.starts_T.tolist(), ends, strict=True)]
+        assert "".join(pieces) == found.text[found.starts_T[0] :]
         decoded = [hf_tokenizer.decode([token]) for token in found.ids_T]
-        assert [p.replace("\n", "") for p in target.pieces] == decoded
+        assert [p.replace("\n", "") for p in pieces] == decoded
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from tutelage.data.field_values import UnreadableRowError, clean_text, value_at
 
@@ -179,7 +179,6 @@ FieldName: TypeAlias = Literal[
 ]
 """Tutelage's names for the parts of a row; the keys of `ReadSettings.fields`."""
 
-FIELD_NAMES: tuple[FieldName, ...] = get_args(FieldName)
 
 Shape: TypeAlias = Literal[
     "auto",

@@ -11,10 +11,7 @@ in the same order. Nothing is removed.
 
 from tutelage.filters.candidates import (
     UNMEASURED,
-    FilterDecision,
     answers_only,
-    decisions_from_table,
-    decisions_to_table,
 )
 from tutelage.filters.config import (
     ClassifierSettings,
@@ -65,7 +62,6 @@ __all__ = [
     "EmbedderSettings",
     "EvaluationIndex",
     "ExactDuplicatesSettings",
-    "FilterDecision",
     "FilterResult",
     "FilterSettings",
     "Filtered",
@@ -87,8 +83,6 @@ __all__ = [
     "apply_filters_async",
     "ask_for_ratings",
     "compare",
-    "decisions_from_table",
-    "decisions_to_table",
     "make_embedder",
     "pair_similarity",
     "read_filters",

@@ -1,7 +1,6 @@
 """Candidates as filters read them, in columns, and the decision of a filter on each."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -252,33 +251,6 @@ UNMEASURED = frozenset(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FilterDecision:
-    """Decision of one filter on one candidate.
-
-    Attributes:
-        candidate_id: Id of the candidate.
-        kept: Whether the filter lets it through.
-        reason: Why, in one snake_case word of the filter's vocabulary.
-        value: What the filter measured, finite; None where it could not be measured. Its unit
-            is the filter's: tokens, a rating, a fraction, a similarity.
-        detail: For people: the duplicate that was kept, the evaluation item that was found.
-    """
-
-    candidate_id: str
-    kept: bool
-    reason: str
-    value: float | None = None
-    detail: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.value is not None and not math.isfinite(self.value):
-            raise DataError(
-                f"candidate {self.candidate_id}: a filter measured {self.value!r}",
-                hint="a value is finite, or None with the reason why it is missing",
-            )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdicts:
     """Decisions on N candidates in columns, before they have their ids.
 
@@ -326,14 +298,3 @@ class Verdicts:
             ],
             schema=FILTER_DECISIONS,
         )
-
-
-def decisions_to_table(decisions: Iterable[FilterDecision]) -> pa.Table:
-    """Decisions as a table of the `FILTER_DECISIONS` schema, in the order given."""
-    rows = [{name: getattr(d, name) for name in FILTER_DECISIONS.names} for d in decisions]
-    return pa.Table.from_pylist(rows, schema=FILTER_DECISIONS)
-
-
-def decisions_from_table(table: pa.Table) -> list[FilterDecision]:
-    """Decisions from a table of the `FILTER_DECISIONS` schema."""
-    return [FilterDecision(**row) for row in table.select(FILTER_DECISIONS.names).to_pylist()]

@@ -2,7 +2,7 @@
 
 from tutelage.teacher.caching import JournaledTeacher, ReplayTeacher
 from tutelage.teacher.config import Prices, TeacherSettings
-from tutelage.teacher.cost import Account, CachedTeacher, Estimate, Tally, estimate
+from tutelage.teacher.cost import Account, CachedTeacher, Estimate, Tally
 from tutelage.teacher.endpoint_probe import Abilities
 from tutelage.teacher.factory import open_teacher
 from tutelage.teacher.fakes import ScriptedTeacher
@@ -34,6 +34,5 @@ __all__ = [
     "Teacher",
     "TeacherSettings",
     "ending_of",
-    "estimate",
     "open_teacher",
 ]

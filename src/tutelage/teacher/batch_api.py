@@ -58,13 +58,11 @@ class Collected:
     """Outcome of one request of a finished batch.
 
     Attributes:
-        batch_key: The batch.
         request: The request.
         run: The name of the run that asked.
         outcome: The reply, or why there is none.
     """
 
-    batch_key: str
     request: Request
     run: str | None
     outcome: Reply | Failed
@@ -361,7 +359,6 @@ class BatchTeacher:
         place = f"{self.endpoint}: batch {row.batch_id}"
         return [
             Collected(
-                batch_key=row.key,
                 request=request,
                 run=row.run,
                 outcome=self._outcome(request, lines.get(request.key), place=place, why=why),

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
@@ -307,70 +307,9 @@ class Estimate:
     currency: str | None
 
 
-def estimate(
-    requests: Iterable[Request],
-    *,
-    settings: TeacherSettings,
-    journal: Journal | None = None,
-    count_tokens: Callable[[str], int] | None = None,
-    completion_fraction: float = COMPLETION_FRACTION,
-) -> Estimate:
-    """Estimate calls, tokens, cost and time of some requests without sending any.
-
-    Args:
-        requests: What would be asked.
-        settings: Settings of the teacher: prices, and what is added to each request.
-        journal: Where some may already be answered.
-        count_tokens: A tokenizer; without it a token is taken to be four characters.
-        completion_fraction: The part of `max_tokens`, in [0, 1], a reply is expected to use.
-    """
-    wanted = {request.key: request for request in (completed(r, settings) for r in requests)}
-    known = journal.known(wanted) if journal is not None else set()
-    return _estimate_of(
-        [request for key, request in wanted.items() if key not in known],
-        settings=settings,
-        calls_in_journal=len(known),
-        count_tokens=count_tokens,
-        completion_fraction=completion_fraction,
-    )
-
-
 def completed(request: Request, settings: TeacherSettings) -> Request:
     """Request with what the settings add to its body and leave out, as it is sent and keyed."""
     return replace(request, extra=dict(settings.extra_body) or None, omit=settings.omit)
-
-
-def _estimate_of(
-    to_send: Sequence[Request],
-    *,
-    settings: TeacherSettings,
-    calls_in_journal: int,
-    calls_in_batches: int = 0,
-    count_tokens: Callable[[str], int] | None = None,
-    completion_fraction: float = COMPLETION_FRACTION,
-) -> Estimate:
-    prices = settings.charged
-    prompt = sum(prompt_tokens_expected(r, count_tokens=count_tokens) for r in to_send)
-    completion = sum(r.max_tokens for r in to_send)
-    expected = at_most = None
-    if prices is not None:
-        expected = prices.cost(
-            prompt_tokens=prompt, completion_tokens=round(completion * completion_fraction)
-        )
-        at_most = prices.cost(
-            prompt_tokens=sum(prompt_tokens_at_most(r) for r in to_send),
-            completion_tokens=completion,
-        )
-    return Estimate(
-        calls=len(to_send),
-        calls_in_journal=calls_in_journal,
-        calls_in_batches=calls_in_batches,
-        prompt_tokens=prompt,
-        max_completion_tokens=completion,
-        cost_expected=expected,
-        cost_at_most=at_most,
-        currency=prices.currency if prices is not None else None,
-    )
 
 
 class CachedTeacher:
@@ -450,20 +389,33 @@ class CachedTeacher:
     @property
     def estimate(self) -> Estimate:
         """Estimated cost of the calls to send."""
-        return _estimate_of(
-            list(self.to_send.values()),
-            settings=self._settings,
+        to_send = list(self.to_send.values())
+        prices = self._settings.charged
+        prompt = sum(prompt_tokens_expected(r) for r in to_send)
+        completion = sum(r.max_tokens for r in to_send)
+        expected = at_most = None
+        if prices is not None:
+            expected = prices.cost(
+                prompt_tokens=prompt, completion_tokens=round(completion * COMPLETION_FRACTION)
+            )
+            at_most = prices.cost(
+                prompt_tokens=sum(prompt_tokens_at_most(r) for r in to_send),
+                completion_tokens=completion,
+            )
+        return Estimate(
+            calls=len(to_send),
             calls_in_journal=len(self.answered),
             calls_in_batches=len(self.waiting),
+            prompt_tokens=prompt,
+            max_completion_tokens=completion,
+            cost_expected=expected,
+            cost_at_most=at_most,
+            currency=prices.currency if prices is not None else None,
         )
 
 
-def prompt_tokens_expected(
-    request: Request, *, count_tokens: Callable[[str], int] | None = None
-) -> int:
-    """Expected tokens of a prompt: from a tokenizer, or a quarter of its characters."""
+def prompt_tokens_expected(request: Request) -> int:
+    """Expected tokens of a prompt: a quarter of its characters, and those of the template."""
     turns = TURN_TOKENS * (len(request.messages) + 1)
-    if count_tokens is not None:
-        return turns + sum(count_tokens(m.content) for m in request.messages)
     characters = sum(len(m.content) for m in request.messages)
     return turns + round(characters / CHARACTERS_PER_TOKEN)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
-from tutelage.data import OK, Candidate, Message
+from tutelage.data import Message
 from tutelage.data.example import asked_text
 from tutelage.errors import DataError
 
@@ -118,22 +118,6 @@ class Claim:
     constraints: tuple[Constraint, ...] = ()
     instruction: str | None = None
     conversation: str | None = None
-
-
-def claim_of(candidate: Candidate, *, reference: str | None = None) -> Claim:
-    """Claim that a candidate reaches a reference answer.
-
-    A candidate without text (its status is not ok) makes a claim without a response, which every
-    check answers with `no_answer`.
-    """
-    has_text = candidate.status == OK
-    return Claim(
-        candidate_id=candidate.candidate_id,
-        response=candidate.response if has_text else None,
-        instruction=candidate.instruction if has_text else None,
-        reference=reference,
-        conversation=conversation_of(candidate.messages) if has_text else None,
-    )
 
 
 def conversation_of(turns: Sequence[Message | Mapping[str, Any]]) -> str | None:
