@@ -1,3 +1,5 @@
+"""Candidates in columns, and the decision of a filter on each."""
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -8,7 +10,7 @@ from tutelage.data import Message, instruction_of, response_of
 from tutelage.data.example import ROLES
 from tutelage.data.schemas import CANDIDATES, EXAMPLES, messages_to_arrow
 from tutelage.errors import DataError
-from tutelage.filters.candidates import answers_only, pool_of
+from tutelage.filters.candidates import Verdicts, answers_only, pool_of
 
 turns = st.builds(Message, role=st.sampled_from(ROLES), content=st.text(max_size=6))
 conversations = st.lists(
@@ -129,3 +131,28 @@ def test_a_response_holds_all_that_is_trained_on():
     answers = pool_of(answers_only(table))
     assert answers.responses.to_pylist() == ["Now.", f"\n{calls}", "Now.", "Later."]
     assert "It is noon." not in answers.earlier.to_pylist()[3]
+
+
+def _verdicts(values, known):
+    return Verdicts(
+        kept_N=np.array([True] * len(values)),
+        reasons_N=["in_band"] * len(values),
+        values_N=np.array(values),
+        known_N=np.array(known),
+        details_N=[None] * len(values),
+    )
+
+
+def test_an_unknown_value_is_null_and_not_a_number():
+    table = _verdicts([1.0, 0.0], [True, False]).to_table(["a", "b"])
+    assert table["value"].to_pylist() == [1.0, None]
+
+
+def test_a_known_value_that_is_not_finite_is_refused():
+    with pytest.raises(DataError, match="not finite"):
+        _verdicts([np.nan], [True]).to_table(["a"])
+
+
+def test_a_filter_that_lost_a_row_is_refused():
+    with pytest.raises(DataError, match="differ in length"):
+        _verdicts([1.0], [True]).to_table(["a", "b"])
