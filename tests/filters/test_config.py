@@ -102,10 +102,10 @@ REASONS = sorted(
         value
         for module in MODULES
         for name, value in vars(module).items()
-        if value != OK
+        if isinstance(value, str)
+        and value != OK
         and name.isupper()
         and not name.startswith("_")
-        and isinstance(value, str)
         and re.fullmatch(r"[a-z_]+", value)
     }
 )
