@@ -74,7 +74,7 @@ def test_the_longest_response_stays_and_the_id_decides_between_equals(make_candi
     pool = pool_of(make_candidates(pairs, ids=["x", "z", "y"]))
     verdicts = drop_exact_duplicates(pool, ExactDuplicatesSettings(keep="longest"))
     assert verdicts.kept_N.tolist() == [False, False, True]
-    assert verdicts.details_N == ["of y", "of y", "stands for 2 more"]
+    assert verdicts.details_N == ["of y", "of y", "2 duplicates dropped"]
 
 
 @pytest.mark.parametrize(("prefer", "winner"), [("high", 1), ("low", 0)])

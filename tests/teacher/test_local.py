@@ -222,19 +222,19 @@ def test_the_sampler_follows_the_distribution() -> None:
     scores_V = torch.tensor([0.5, 0.2, 0.3]).log()
     request = Request(model="m", messages=_turn(), temperature=1.0)
     draws = [0.0, 0.49, 0.51, 0.79, 0.81, 0.999999]
-    chosen = [_choose(scores_V, request=request, draw=draw) for draw in draws]
+    chosen = [_choose(scores_V, request=request, quantile=draw) for draw in draws]
     assert chosen == [0, 0, 2, 2, 1, 1]
     cut = replace(request, top_p=0.7)  # keeps 0.5 and 0.3
-    assert [_choose(scores_V, request=cut, draw=d) for d in (0.62, 0.63, 0.99)] == [0, 2, 2]
+    assert [_choose(scores_V, request=cut, quantile=d) for d in (0.62, 0.63, 0.99)] == [0, 2, 2]
     cold = replace(request, temperature=0.5)  # 25 : 4 : 9
-    assert [_choose(scores_V, request=cold, draw=d) for d in (0.65, 0.66, 0.9)] == [0, 2, 1]
-    assert _choose(scores_V, request=replace(request, temperature=0.0), draw=0.99) == 0
+    assert [_choose(scores_V, request=cold, quantile=d) for d in (0.65, 0.66, 0.9)] == [0, 2, 1]
+    assert _choose(scores_V, request=replace(request, temperature=0.0), quantile=0.99) == 0
 
 
 def test_logits_that_are_not_finite_are_an_error_not_a_text() -> None:
     request = Request(model="m", messages=_turn(), temperature=0.0)
     with pytest.raises(TeacherError, match="not finite"):
-        _choose(torch.tensor([0.0, float("nan")]), request=request, draw=0.5)
+        _choose(torch.tensor([0.0, float("nan")]), request=request, quantile=0.5)
 
 
 def test_a_model_without_a_chat_template_is_no_teacher(

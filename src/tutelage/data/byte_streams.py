@@ -28,7 +28,7 @@ _CHUNK_BYTES = 1 << 20
 _ZSTD_CHUNK_BYTES = 1 << 16
 _BOMB_BYTES = 1 << 30
 _BOMB_RATIO = 250
-"""Above one gigabyte, a file that expands by more than this factor is refused as damaged: text
+"""Above one gigabyte, a file that expands by more than this factor is rejected as damaged: text
 compresses 3 to 20 times, one row repeated over and over about 100 times.
 """
 

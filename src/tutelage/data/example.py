@@ -346,7 +346,7 @@ def turn_text(turn: Message | Mapping[str, Any]) -> str:
 
 
 MOST_CONTEXT_CHARACTERS = 16_000
-"""Most characters of a conversation that are shown beside its last user turn."""
+"""Most characters of a conversation that are shown in addition to its last user turn."""
 _MOST_TURN_CHARACTERS = 4_000
 
 
@@ -361,7 +361,7 @@ def asked_text(
 
     Args:
         turns: The conversation; an assistant turn at its end is the response, and is left out.
-        most: Most characters beside the last user turn.
+        most: Most characters in addition to the last user turn.
 
     Returns:
         The text, and whether it is a conversation; None where there is no user turn.

@@ -171,7 +171,7 @@ def csv_records(chunks: Chunks, *, delimiter: str) -> Records:
 
 def _csv_lines(chunks: Chunks) -> Iterator[str]:
     for line, raw in lines_of(chunks):
-        if raw is None:  # the CSV reader refuses it as it would the line: only its record is lost
+        if raw is None:  # the CSV reader rejects it as it would the line: only its record is lost
             yield "x" * (_FIELD_CHARACTERS + 1)
             continue
         data = raw.removeprefix(BOM) if line == 1 else raw

@@ -60,7 +60,7 @@ class Findings:
     Attributes:
         fields: Names of the fields of the rows.
         one_response_each: Whether rows of one instruction may be responses to choose from, which
-            nobody has said.
+            the user has not said.
     """
 
     fields: FieldMap

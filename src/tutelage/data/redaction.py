@@ -386,7 +386,7 @@ def _octets_of_85(run: str) -> Iterator[bytes]:
     letters = set(body)
     for form, to_first, _ in _BASE85:
         if letters <= form:
-            with suppress(ValueError):  # a group of five that stands for more than four bytes
+            with suppress(ValueError):  # a group of five that encodes more than four bytes
                 yield _decode_85(body.translate(to_first))
 
 

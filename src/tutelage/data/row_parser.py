@@ -60,8 +60,7 @@ _ITEM_RESPONSES = (
     "answer",
 )
 _INT_BITS = 10_000
-"""Largest integer that is written as a number: Python refuses more than 4300 digits (14,000 bits).
-"""
+"""Largest integer that is written as a number: Python converts at most 4300 digits (14,000 bit)."""
 _ITEM_THOUGHTS = ("reasoning_content", "thinking", "reasoning")
 _ITEM_MODELS = ("model", "teacher", "generator", "model_name", "response_model")
 
@@ -365,7 +364,7 @@ PlainTexts: TypeAlias = tuple[
 """A plain row as texts, which another process can hand over at little cost.
 
 The ids of the example and of its candidate, the turns, the reference, the source, the other fields
-as JSON, and the values that `Findings` looks at beside the texts.
+as JSON, and the values that `Findings` looks at in addition to the texts.
 """
 
 Plain: TypeAlias = tuple[Example, tuple[Candidate]]

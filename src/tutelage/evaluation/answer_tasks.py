@@ -30,7 +30,7 @@ from tutelage.verification import Claim, VerifySettings, check_constraint, verif
 
 
 _USED = 0.7
-"""The part of the memory beside the weights that answers may take."""
+"""Share of the memory left by the weights that answers may take."""
 _MOST_ANSWERS = 256
 _VLLM_ANSWERS = 1024
 _ANY_ANSWER = "."

@@ -218,7 +218,7 @@ def _is_done(entry: Mapping[str, Any], task: TaskSettings, *, key: str, file: Pa
     """Whether the rows in a file are those of a task, by its entry in the manifest.
 
     An entry of the harness that names no filter is of a version that gave a document a row for
-    each filter, and took the first documents for a draw.
+    each filter, and took the first documents instead of a random sample.
     """
     same = entry.get("key") == key and (task.kind != "lm_eval" or "filter" in entry)
     return same and file.is_file()

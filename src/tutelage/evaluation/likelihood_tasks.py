@@ -76,7 +76,7 @@ def gain(references: Sequence[Reference], student: Reads) -> Iterator[ItemResult
 def choose(items: Sequence[Item], student: Reads) -> Iterator[ItemResult]:
     """Choice with the highest likelihood as the response to the question.
 
-    The value is the mean log-likelihood of the right choice less the highest of the others, in
+    The value is the mean log-likelihood of the right choice minus the highest of the others, in
     nats per token: above 0 the choice is right. Means, not sums: else short choices would win.
 
     Yields:

@@ -173,7 +173,7 @@ def decide_duplicates(
     for row in np.flatnonzero(dropped).tolist():
         details[row] = f"of {pool.candidate_ids[rivals_N[row]]}"
     for row in np.flatnonzero(followers).tolist():
-        details[row] = f"stands for {followers[row]} more"
+        details[row] = f"{followers[row]} duplicate{'s' * bool(followers[row] > 1)} dropped"
     return Verdicts(
         kept_N=~dropped & ~absent,
         reasons_N=[str(r) for r in reasons],
@@ -536,7 +536,7 @@ class _Search:
     """Kept candidates so far, by bucket.
 
     Candidates in which everything is the same share a text. All kept candidates of one text belong
-    to one example (or are one), because any other is dropped; so one row stands for the text.
+    to one example (or are one), because any other is dropped; so one row represents the text.
     """
 
     threshold: float

@@ -28,7 +28,7 @@ def ifd(*, response: TokenStats, response_given_instruction: TokenStats) -> floa
 
     Source: Selective Reflection-Tuning, equation 3 (arXiv 2402.10110); Superfiltering
     (arXiv 2402.00530). Deviations: "alone" is after the template's response header, and both
-    sides count the same token ids; the authors read the bare text and may count one token less.
+    sides count the same token ids; the authors read the bare text and may count one token fewer.
 
     Args:
         response: The response read after the header alone.
@@ -211,7 +211,7 @@ def brier(*, response_given_instruction: TokenStats) -> float:
 
     The mean over tokens of 1 - 2 p(token) + (sum over the vocabulary of squared probabilities).
 
-    Source: LARK (arXiv 2605.30651), where it stands for how fast the loss can fall. Deviation: over
+    Source: LARK (arXiv 2605.30651), where it measures how fast the loss can fall. Deviation: over
     the whole vocabulary; the authors' code renormalises the 50 most probable tokens.
 
     Returns:

@@ -75,7 +75,7 @@ def find_adapter(path: Path, *, pickle: bool) -> Adapter | None:
     elif (path / _PICKLE_NAME).is_file() and pickle:
         weights = path / _PICKLE_NAME
     elif (path / "config.json").is_file():
-        return None  # a merged model beside what is left of its adapter
+        return None  # a merged model with what is left of its adapter
     else:
         raise StudentError(
             f"{path}: the adapter has no {_SAFE_NAME}",

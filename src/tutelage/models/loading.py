@@ -88,7 +88,7 @@ def check_fit(
 ) -> None:
     """Raise an error if a model does not fit into memory, before it is loaded.
 
-    A processor's memory can be swapped, so there only weights that exceed all of it are refused.
+    A processor's memory can be swapped, so there only weights that exceed all of it are rejected.
 
     Args:
         folder: The model's.

@@ -101,7 +101,7 @@ def pair_intervals(
         second_P: Places of the second.
         paired: Whether entrants share questions.
         level: Confidence level of all intervals together.
-        draws: Number of draws of signs.
+        draws: Number of samples of random signs.
         seed: Seed of signs.
     """
     generator = np.random.default_rng(seed)
@@ -127,7 +127,7 @@ def pair_intervals(
 def _flipped(
     values_P_Q: Numbers, signs_D_Q: Numbers, *, centred: bool
 ) -> tuple[Numbers, Numbers, Numbers]:
-    """Mean and standard error of each row, and its studentised mean for each draw of signs."""
+    """Mean and standard error of each row, and its studentised mean for each sample of signs."""
     there = np.isfinite(values_P_Q)
     counts = there.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -147,7 +147,7 @@ def _centred(values_P_Q: Numbers) -> Numbers:
 
 
 def _means(values_P_Q: Numbers, signs_D_Q: Numbers) -> tuple[Numbers, Numbers]:
-    """Mean and standard error of each row for each draw of signs, D by P."""
+    """Mean and standard error of each row for each sample of signs, D by P."""
     there = np.isfinite(values_P_Q)
     counts = there.sum(axis=1)
     filled = np.where(there, values_P_Q, 0.0)
@@ -190,7 +190,7 @@ class Shrunk:
 def shrink(values: Sequence[float], errors: Sequence[float]) -> Shrunk:
     """Empirical-Bayes estimates of several values from repeated measurements.
 
-    The variance of the true values is that of the measured ones less the mean squared error
+    The variance of the true values is that of the measured ones minus the mean squared error
     (method of moments, at least 0); a value keeps the share true / (true + its error squared) of
     its distance from the mean. Order changes only between values with different errors.
 
@@ -227,7 +227,7 @@ class Winner:
 
     Attributes:
         place: Index of the winner, by all data.
-        measured: Its mean over all data, less the mean of all entrants; too high by luck.
+        measured: Its mean over all data, minus the mean of all; too high by luck.
         split: What the winner of one half gains in the other half, on average.
         again_fraction: How often a half chooses the same winner, in [0, 1].
     """

@@ -98,7 +98,7 @@ class TransformersEngine:
         """Divide passages into batches under the token budget.
 
         Passages that share a prefix are read together where the model reads lines, and so are all
-        passages where its attention leaves out what nobody sees. The others make batches of like
+        passages where its attention leaves out what no token sees. The others make batches of like
         lengths.
         """
         lengths = [len(p.ids_T) for p in passages]

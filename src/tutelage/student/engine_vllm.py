@@ -264,7 +264,7 @@ _MOST_LOGPROB = 0.01
 
 
 _NOTHING: Mapping[str, float | None] = {"logprob": None}
-"""What stands for a token of which a server says nothing: its row has no number."""
+"""Value of a token about which a server says nothing: its row has no number."""
 
 
 class VllmEngine:

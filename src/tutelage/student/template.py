@@ -238,7 +238,7 @@ class RawTemplate:
 
         Raises:
             TemplateRefusedError: The turns do not alternate, or call tools.
-            RewrittenError: The turn has thinking beside its content.
+            RewrittenError: The turn has thinking in addition to its content.
         """
         parts: list[str] = []
         expected = "user"

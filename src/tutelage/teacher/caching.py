@@ -181,7 +181,7 @@ class JournaledTeacher:
             reply = await self._send(request)
         except TeacherError as error:
             outcome.set_exception(error)
-            outcome.exception()  # perhaps nobody else waits; then it is not "never retrieved"
+            outcome.exception()  # perhaps no other call waits; then it is not "never retrieved"
             raise
         else:
             outcome.set_result(reply)

@@ -96,7 +96,7 @@ class Account:
     """Account that counts calls and reserves their worst-case cost against `max_cost`.
 
     Before a call is sent, the most it can cost is reserved. A call that does not fit next to the
-    reservations of the others waits for them; one that does not fit even without them is refused.
+    reservations of the others waits for them; one that does not fit even without them is rejected.
     A server that counts more tokens than could be reserved (thinking beyond `max_tokens`) costs
     more than was held back: the cap is then passed by that much of the calls that are under way,
     and no other call is sent. Attempts that failed are counted as free, since a server that does

@@ -245,7 +245,7 @@ class Sampler:
         import torch
 
         chosen = [
-            _choose(scores_V, request=request, draw=float(torch.rand((), generator=generator)))
+            _choose(scores_V, request=request, quantile=float(torch.rand((), generator=generator)))
             for scores_V, request, generator in zip(
                 scores_B_V, self._requests, self._generators, strict=True
             )
@@ -282,8 +282,8 @@ def _seed_of(request: Request) -> int:
     return seed % 2**63
 
 
-def _choose(scores_V: "torch.Tensor", *, request: Request, draw: float) -> int:
-    """Token at quantile `draw` in [0, 1) of the distribution, most probable tokens first.
+def _choose(scores_V: "torch.Tensor", *, request: Request, quantile: float) -> int:
+    """Token at a quantile in [0, 1) of the distribution, most probable tokens first.
 
     At temperature 0 the most probable one. `top_p` keeps the fewest most probable tokens that
     together reach it.
@@ -300,7 +300,7 @@ def _choose(scores_V: "torch.Tensor", *, request: Request, draw: float) -> int:
     sorted_V, order_V = probabilities_V.sort(descending=True, stable=True)
     reached_V = sorted_V.cumsum(dim=-1)
     kept = int((reached_V < request.top_p).sum()) + 1
-    point = draw * float(reached_V[min(kept, len(reached_V)) - 1])
+    point = quantile * float(reached_V[min(kept, len(reached_V)) - 1])
     index = int((reached_V <= point).sum())
     return int(order_V[min(index, len(order_V) - 1)])
 

@@ -92,8 +92,8 @@ _NO_REASON = frozenset(("", "null", "none", "nil", "unknown", "unspecified", "un
 def finish_reason_in(choice: Mapping[str, object]) -> str:
     """Why a choice ended, or `UNKNOWN`, wherever the server says so.
 
-    A proxy may call every ending `stop` and name the provider's own beside it; the provider's
-    counts where it says that the reply is not whole.
+    A proxy may call every ending `stop` and give the provider's own in another field; the
+    provider's counts where it says that the reply is not whole.
 
     Examples:
         >>> finish_reason_in({"finish_reason": "stop", "native_finish_reason": "MAX_TOKENS"})

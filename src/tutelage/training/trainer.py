@@ -61,7 +61,7 @@ class LikeLengths:
     """Sampler with batches of similar lengths; the order depends only on seed and epoch.
 
     A continued training therefore sees the order that it would have seen. Its parent's own
-    grouped sampler draws from a global generator and does not keep that promise.
+    grouped sampler uses a global generator and does not keep that promise.
 
     Args:
         lengths: Tokens of each row.
@@ -86,9 +86,9 @@ class LikeLengths:
         return len(self._lengths) + self._filling
 
     def __iter__(self) -> Iterator[int]:
-        draw = random.Random(f"{self._seed}:{self._epoch}")
+        shuffler = random.Random(f"{self._seed}:{self._epoch}")
         order = list(range(len(self._lengths)))
-        draw.shuffle(order)
+        shuffler.shuffle(order)
         size = self._batch * POOL_BATCHES
         batches: list[list[int]] = []
         for start in range(0, len(order), size):
@@ -97,7 +97,7 @@ class LikeLengths:
         # Only a batch that is last may be short: rows are taken in a line, batch by batch.
         short = [batch for batch in batches if len(batch) < self._batch]
         whole = [batch for batch in batches if len(batch) == self._batch]
-        draw.shuffle(whole)
+        shuffler.shuffle(whole)
         for batch in whole + short:
             yield from batch
         yield from [len(order)] * self._filling

@@ -7,8 +7,9 @@ environment, no inherited files; no rights, and a filter for system calls it nev
 hold for processor time, time, memory (each process's, and that of all together, shared memory
 included: by a control group where one can be made, counted otherwise), files, processes and output.
 
-Bubblewrap builds these walls where it is installed and works, otherwise `jail.py` does; else the
-sandbox refuses. Its own word about a program comes through a pipe that the program does not have.
+Bubblewrap builds these walls where it is installed and works, otherwise `jail.py` does; where
+neither can, the sandbox does not start. It reports about a program through a pipe that the program
+does not have.
 """
 
 import json

@@ -253,7 +253,7 @@ _SAYS_LETTER = re.compile(
 
 
 _NO_WORD = "A-Za-z0-9_\u00c0-\u024f"
-"""Characters that make a word of the letter beside them; those of other scripts do not."""
+"""Characters that make a word of the letter next to them; those of other scripts do not."""
 _DRESS = r"[(\[*_`\"']*(?:\\(?:boxed|text|textbf|mathrm|mathbf)\s*\{[(\[*_]*)*"
 _VERB_BEHIND = (
     r"(?:is|was|and|or|nor|but|isn['\u2019]t|wasn['\u2019]t|can|cannot|can['\u2019]t|could|does|"
@@ -269,7 +269,7 @@ _LISTED = re.compile(rf"{_LABEL}(?:\s*(?:,\s*(?:and|or|nor)?|/|&|and|or|nor)\s*{
 _LABEL_IN = re.compile(rf"(?<![{_NO_WORD}])[A-J](?![{_NO_WORD}])")
 _BARE_PAIR = re.compile(rf"{_LABEL}\s*,\s*{_LABEL}")
 _LEFT_OUT = "~"
-"""Stands where words were left out, so that what is beside them stays a part of a sentence."""
+"""Marks where words were left out, so that what is next to them stays a part of a sentence."""
 _CONCLUDED = re.compile(
     r"\b(?i:so|therefore|thus|hence)\b,?\s*"
     r"(?i:(?:it(?:['\u2019]s| is| must be)|the answer is|only)\s+)?"
