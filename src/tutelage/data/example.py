@@ -121,9 +121,7 @@ def uses_tools(messages: tuple[Message, ...]) -> bool:
     return any(turn.role == "tool" or turn.tool_calls is not None for turn in messages)
 
 
-# ----------------------------------------------------------------------------------------------
 # The response of a conversation, and everything in front of it.
-# ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,9 +179,7 @@ def _roles(turns: tuple[Message, ...]) -> str:
     return f"the roles {ellipsis}{shown_roles}"
 
 
-# ----------------------------------------------------------------------------------------------
 # A candidate: one version of an example.
-# ----------------------------------------------------------------------------------------------
 
 
 OK = "ok"
@@ -264,9 +260,7 @@ class Candidate:
         return response
 
 
-# ----------------------------------------------------------------------------------------------
 # Attempts of a student.
-# ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

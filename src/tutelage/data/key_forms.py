@@ -36,9 +36,7 @@ for _name, _meant in html5.items():
         _ENTITIES.setdefault(_meant, []).append(_name.rstrip(";"))
 
 
-# ----------------------------------------------------------------------------------------------
 # A text in forms that are compared quickly.
-# ----------------------------------------------------------------------------------------------
 
 _SPACE = b"\t\n\v\f\r\x1c\x1d\x1e\x1f "
 _NOT_ASCII = bytes(range(128, 256))
@@ -140,9 +138,7 @@ def _hex(text: bytes) -> bytes:
     return text.translate(_HEX_DIGITS, _SPACE + b":,;\\xXuU+0")
 
 
-# ----------------------------------------------------------------------------------------------
 # Forms of a key.
-# ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

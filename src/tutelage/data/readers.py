@@ -26,7 +26,6 @@ from tutelage.data.row_parser import (
 from tutelage.data.sources import IN_MEMORY, Part, Source, parts_of
 from tutelage.errors import DataError
 
-# ----------------------------------------------------------------------------------------------
 # Conversations that a file stores message by message, each naming the one it replies to
 # (OASST).
 #
@@ -38,7 +37,6 @@ from tutelage.errors import DataError
 # Every message of the assistant becomes a row of its own, with the messages in front of it. Only
 # the
 # messages of the tree that is read at the moment are kept.
-# ----------------------------------------------------------------------------------------------
 
 
 PART = "part_of_a_conversation"
@@ -89,9 +87,7 @@ class Trees:
         return {"messages": turns[::-1], **rest}
 
 
-# ----------------------------------------------------------------------------------------------
 # Readers.
-# ----------------------------------------------------------------------------------------------
 
 
 ROW_OK = "ok"

@@ -24,9 +24,7 @@ from tutelage.data.file_records import (
 )
 from tutelage.errors import DataError, MissingExtraError
 
-# ----------------------------------------------------------------------------------------------
 # Records of Parquet and Arrow files, and of Arrow tables in memory, batch by batch.
-# ----------------------------------------------------------------------------------------------
 
 
 _BATCH_ROWS = 1024
@@ -160,9 +158,7 @@ def batch_records(batch: pa.RecordBatch, *, before: int) -> Records:
         yield Record(index, row, None)
 
 
-# ----------------------------------------------------------------------------------------------
 # Sources.
-# ----------------------------------------------------------------------------------------------
 
 
 Source: TypeAlias = str | Path | Iterable[str | Path] | Iterable[Mapping[str, Any]]

@@ -382,9 +382,7 @@ def write_table(path: Path, table: pa.Table) -> None:
         writer.append_table(table)
 
 
-# ----------------------------------------------------------------------------------------------
 # File locks: one process at a time holds the lock of a file.
-# ----------------------------------------------------------------------------------------------
 
 
 def open_guarded(path: Path, *, flags: int) -> int:

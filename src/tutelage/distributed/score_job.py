@@ -36,11 +36,9 @@ from tutelage.pipeline.score_stage import Scorer, score_candidates, stored_schem
 from tutelage.progress import Progress
 from tutelage.student import Statistics, StudentSettings, chunks_of, open_student
 
-# ----------------------------------------------------------------------------------------------
 # What one worker does: a student of its own that reads whole chunks.
 #
 # This file imports nothing of Ray, so that what a worker computes can be tested without it.
-# ----------------------------------------------------------------------------------------------
 
 
 LIVES = 3
@@ -176,9 +174,7 @@ class ScoringWorker:
         write_table(self._folder.part(name), pa.Table.from_pylist(list(rows), schema=schema))
 
 
-# ----------------------------------------------------------------------------------------------
 # Score job.
-# ----------------------------------------------------------------------------------------------
 
 
 FAILED = "student_failed"
@@ -417,9 +413,7 @@ def _as_error(problem: Mapping[str, Any]) -> Exception:
     return RuntimeError(f"a worker failed:\n{problem['message']}")
 
 
-# ----------------------------------------------------------------------------------------------
 # Ray workers for the pipeline.
-# ----------------------------------------------------------------------------------------------
 
 
 class RayWorkers:

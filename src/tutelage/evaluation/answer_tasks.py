@@ -21,12 +21,10 @@ from tutelage.student.engine import OutOfMemoryError
 from tutelage.student.engine_vllm import VllmOfflineEngine
 from tutelage.verification import Claim, VerifySettings, check_constraint, verify_table
 
-# ----------------------------------------------------------------------------------------------
 # Answers the student writes by itself: greedy, in batches, each kept as soon as it is there.
 #
 # left padding    question      answer
 # [pad pad   |  q1 q2 q3   |  a1 a2 <end> pad]
-# ----------------------------------------------------------------------------------------------
 
 
 _USED = 0.7
@@ -297,9 +295,7 @@ def _answer(
     )
 
 
-# ----------------------------------------------------------------------------------------------
 # Answer tasks.
-# ----------------------------------------------------------------------------------------------
 
 
 def exact_match(

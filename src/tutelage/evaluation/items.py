@@ -16,13 +16,11 @@ from tutelage.errors import DataError
 from tutelage.evaluation.config import TaskKind, TaskSettings
 from tutelage.verification import Constraint
 
-# ----------------------------------------------------------------------------------------------
 # Multiple choice as files hold it: what can be chosen, and which of it is right.
 #
 # choices: [red, blue]                             answer_index: 1, "1" or B
 # choices: {text: [red, blue], label: [A, B]}      answerKey: B         as ARC has it on the hub
 # question: {stem: Which?, choices: [{text: red, label: A}, ...]}       as ARC's own files have it
-# ----------------------------------------------------------------------------------------------
 
 
 _LEAST_CHOICES = 2
@@ -148,9 +146,7 @@ def _texts(value: object, *, what: str, place: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-# ----------------------------------------------------------------------------------------------
 # Items.
-# ----------------------------------------------------------------------------------------------
 
 
 _USUAL: Mapping[str, tuple[str, ...]] = {

@@ -102,7 +102,6 @@ def choose(items: Sequence[Item], student: Reads) -> Iterator[ItemResult]:
         )
 
 
-# ----------------------------------------------------------------------------------------------
 # What reasoning is worth: how far each step brings the student to the right answer.
 #
 # A student can be right more often and reason less: its steps then say nothing that makes the
@@ -110,7 +109,6 @@ def choose(items: Sequence[Item], student: Reads) -> Iterator[ItemResult]:
 #
 #     question + step 1 .. step k + lead | answer       read for k = 0, 1, ... K
 #     drop of step k = NLL of the answer before it - NLL after it      answer tokens only
-# ----------------------------------------------------------------------------------------------
 
 
 CHUNK_ITEMS = 32

@@ -184,7 +184,6 @@ def decide_duplicates(
     )
 
 
-# ----------------------------------------------------------------------------------------------
 # MinHash signatures and the buckets of texts that may be near duplicates.
 #
 # A. Broder, "On the resemblance and containment of documents", 1997: for a random order of all
@@ -194,7 +193,6 @@ def decide_duplicates(
 #
 # Deviation: instead of random orders, h(x) = a x + b modulo 2^64 with odd a. The buckets are only
 # candidates; `near.py` compares the sets themselves.
-# ----------------------------------------------------------------------------------------------
 
 
 HASHES = 128
@@ -408,9 +406,7 @@ def jaccard(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> float:
     return shared / (len(one) + len(other) - shared)
 
 
-# ----------------------------------------------------------------------------------------------
 # Near duplicates.
-# ----------------------------------------------------------------------------------------------
 
 
 _NONE = np.zeros(0, dtype=np.uint64)

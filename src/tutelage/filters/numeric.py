@@ -142,9 +142,7 @@ def _floats(table: pa.Table, column: str) -> Sequence[float | None]:
     return list(values)
 
 
-# ----------------------------------------------------------------------------------------------
 # Keep what lies in a band of one number, or the best share of it.
-# ----------------------------------------------------------------------------------------------
 
 
 IN_BAND = "in_band"
@@ -217,9 +215,7 @@ def _best(
     return chosen
 
 
-# ----------------------------------------------------------------------------------------------
-# How long is a text?.
-# ----------------------------------------------------------------------------------------------
+# Length of a text.
 
 
 TokenCounter: TypeAlias = Callable[[Sequence[str]], Sequence[int]]
@@ -283,9 +279,7 @@ def _scored_tokens(pool: Pool, settings: LengthSettings, scores: pa.Table | None
     return column_numbers(pool, f"{settings.of}_tokens", scores=scores)
 
 
-# ----------------------------------------------------------------------------------------------
 # The share of the student's answers that are right.
-# ----------------------------------------------------------------------------------------------
 
 
 def measure_pass_rate(
@@ -312,14 +306,11 @@ def measure_pass_rate(
     return measured
 
 
-# ----------------------------------------------------------------------------------------------
-# Does a response say its instruction again?.
+# Responses that repeat their instruction.
 #
 # `r_ifd` asks how well the response lets the student guess the instruction. A response that opens
-# by
-# repeating it makes that trivial, so its `r_ifd` is low for no good reason: such a response must be
-# known before `r_ifd` decides.
-# ----------------------------------------------------------------------------------------------
+# by repeating it makes that trivial, so its `r_ifd` is low for no good reason: such a response must
+# be known before `r_ifd` decides.
 
 
 ECHOES = "echoes_instruction"

@@ -58,9 +58,7 @@ from tutelage.filters.similarity import drop_semantic_duplicates, measure_simila
 from tutelage.stats.rank_correlation import spearman
 from tutelage.teacher import Teacher
 
-# ----------------------------------------------------------------------------------------------
 # The filter of an extension: a user's function says why a candidate is dropped.
-# ----------------------------------------------------------------------------------------------
 
 
 KEPT = "kept"
@@ -101,14 +99,10 @@ def judge_by_extension(pool: Pool, function: str) -> Verdicts:
     )
 
 
-# ----------------------------------------------------------------------------------------------
 # Pipeline.
-# ----------------------------------------------------------------------------------------------
 
 
-# ----------------------------------------------------------------------------------------------
 # From the settings of one filter to its verdicts.
-# ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,9 +209,7 @@ def _judge_class(pool: Pool, settings: ClassifierSettings) -> Verdicts:
     return replace(keep_band(pool, classified.probabilities, settings), facts=facts)
 
 
-# ----------------------------------------------------------------------------------------------
 # Pipeline.
-# ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,9 +12,7 @@ from tutelage.data.extensions import Extension, extensions_of, finite_or_none, w
 from tutelage.errors import DataError, SettingsError
 from tutelage.metrics import response
 
-# ----------------------------------------------------------------------------------------------
 # What there is to know about a metric, and what one is made of.
-# ----------------------------------------------------------------------------------------------
 
 
 Better: TypeAlias = Literal["higher", "lower", "neither"]
@@ -108,9 +106,7 @@ class MetricSpec:
     compute: Callable[[Material], float | None] | None = None
 
 
-# ----------------------------------------------------------------------------------------------
 # Registry.
-# ----------------------------------------------------------------------------------------------
 
 
 def _upd(material: Material) -> float:
@@ -433,9 +429,7 @@ when_loaded(_add_extensions)
 _add_extensions()
 
 
-# ----------------------------------------------------------------------------------------------
 # What a list of metric names asks of the student.
-# ----------------------------------------------------------------------------------------------
 
 
 LEVELS: tuple[Statistics, ...] = ("nll", "ranks", "full")

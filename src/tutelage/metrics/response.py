@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 from tutelage.data import Reading, TokenStats
 from tutelage.errors import DataError, SpanMismatchError
 
-# ----------------------------------------------------------------------------------------------
 # Ratios of one text read with and without the other half of its pair.
-# ----------------------------------------------------------------------------------------------
 
 
 _FLOAT64_MAX_LOG = math.log(1.7976931348623157e308)
@@ -131,9 +129,7 @@ def _check_same_tokens(text: str, *, alone: TokenStats, given: TokenStats) -> No
         )
 
 
-# ----------------------------------------------------------------------------------------------
 # Response.
-# ----------------------------------------------------------------------------------------------
 
 
 HIGH_ENTROPY_ONE_IN = 200

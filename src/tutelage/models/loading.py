@@ -12,9 +12,7 @@ from tutelage.models.folder import StudentFolder, merged, text_config
 from tutelage.models.hardware import Memory, check_device, device_count, kind_of, memory_of
 from tutelage.models.weight_files import quantized_tensor, stored_weights
 
-# ----------------------------------------------------------------------------------------------
 # Does a model fit onto a device? Its weights and what reading takes, against the free memory.
-# ----------------------------------------------------------------------------------------------
 
 
 _BYTES: dict[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -147,9 +145,7 @@ def _nearest(
     return "use a smaller or a quantised student, or a vLLM server on larger cards (backend vllm)"
 
 
-# ----------------------------------------------------------------------------------------------
 # Loading.
-# ----------------------------------------------------------------------------------------------
 
 
 def load_model(

@@ -278,9 +278,7 @@ def _hub_blobs(folder: Path) -> list[Path]:
     return []
 
 
-# ----------------------------------------------------------------------------------------------
 # SHA-256 of large files, remembered by path, size and time of change.
-# ----------------------------------------------------------------------------------------------
 
 
 _WORTH_REMEMBERING_BYTES = 1 << 20

@@ -75,9 +75,7 @@ def reads_clock(source: str) -> bool:
     return "strftime_now" in source
 
 
-# ----------------------------------------------------------------------------------------------
 # Chat template.
-# ----------------------------------------------------------------------------------------------
 
 
 _INSTRUCTION_PROBE = "Probing instruction."

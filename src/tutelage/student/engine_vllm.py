@@ -30,12 +30,10 @@ from tutelage.student.config import StudentSettings
 from tutelage.student.engine import ForwardError, OutOfMemoryError
 from tutelage.student.passages import CPU_TOKENS, Measured, Passage, Refusal
 
-# ----------------------------------------------------------------------------------------------
 # Client of a vLLM server: asks how likely the tokens of prompts are.
 #
 # Only what this needs of HTTP, from the standard library: one POST, no proxies, no redirects. Each
 # request has a connection of its own, so that several threads can ask at the same time.
-# ----------------------------------------------------------------------------------------------
 
 
 _SECONDS = 1800.0
@@ -247,9 +245,7 @@ def _key(variable: str) -> str:
     return key
 
 
-# ----------------------------------------------------------------------------------------------
 # Engine vllm.
-# ----------------------------------------------------------------------------------------------
 
 
 _BUDGETS_A_REQUEST = 16

@@ -178,12 +178,10 @@ def _shared(before_T: NDArray[np.int32], ids_T: NDArray[np.int32]) -> int:
     return common if common >= worth else 0
 
 
-# ----------------------------------------------------------------------------------------------
 # Products with a weight that stays: packed once, where that makes each of them faster.
 #
 # On a CPU with bfloat16 matrix units oneDNN reorders a plain weight at every call. Its own packed
 # layout spares that; torch offers it to its compiler as `mkldnn._linear_pointwise`.
-# ----------------------------------------------------------------------------------------------
 
 
 Product: TypeAlias = "Callable[[Tensor], Tensor]"

@@ -19,9 +19,7 @@ from tutelage.teacher.http_errors import (
 )
 from tutelage.teacher.protocol import Reply, Request
 
-# ----------------------------------------------------------------------------------------------
 # Reasons to stop as servers spell them, and what each one means.
-# ----------------------------------------------------------------------------------------------
 
 
 Ending: TypeAlias = Literal["whole", "cut", "filtered", "failed", "unknown"]
@@ -117,14 +115,10 @@ def finish_reason_in(choice: Mapping[str, object]) -> str:
     return said[0]
 
 
-# ----------------------------------------------------------------------------------------------
 # Openai format.
-# ----------------------------------------------------------------------------------------------
 
 
-# ----------------------------------------------------------------------------------------------
 # Answers that a server streams although it was asked for one body.
-# ----------------------------------------------------------------------------------------------
 
 
 _REASONING_FIELDS = (
@@ -187,9 +181,7 @@ def _join(parts: dict[str, str], delta: object) -> None:
                 parts[name] = parts.get(name, "") + piece
 
 
-# ----------------------------------------------------------------------------------------------
 # Openai format.
-# ----------------------------------------------------------------------------------------------
 
 
 __all__ = [

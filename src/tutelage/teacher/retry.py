@@ -151,9 +151,7 @@ class Circuit:
         self._stopped = (f"stopped asking: {why}", outcome.error)
 
 
-# ----------------------------------------------------------------------------------------------
 # How fast an endpoint is asked: how many at once, how many a minute, how many tokens a minute.
-# ----------------------------------------------------------------------------------------------
 
 
 BURST_FRACTION = 0.1

@@ -46,9 +46,7 @@ from tutelage.training.tokenized_rows import (
 )
 from tutelage.training.trackers import current_tracking
 
-# ----------------------------------------------------------------------------------------------
 # In which order rows are trained on: random, but rows of like length together.
-# ----------------------------------------------------------------------------------------------
 
 
 POOL_BATCHES = 16
@@ -103,9 +101,7 @@ class LikeLengths:
         yield from [len(order)] * self._filling
 
 
-# ----------------------------------------------------------------------------------------------
 # Trainer.
-# ----------------------------------------------------------------------------------------------
 
 
 CPU_MICROBATCH = 4

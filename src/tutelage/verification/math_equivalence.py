@@ -41,9 +41,7 @@ from tutelage.verification.number_parsing import (
 )
 from tutelage.verification.verdict import Verdict, cannot_check, no_answer, right, wrong
 
-# ----------------------------------------------------------------------------------------------
 # Comparison of expressions that have parts: tuples, sets, and values with names.
-# ----------------------------------------------------------------------------------------------
 
 
 _T = TypeVar("_T")
@@ -80,9 +78,7 @@ def same_sets(
     return not remaining
 
 
-# ----------------------------------------------------------------------------------------------
 # Math equivalence.
-# ----------------------------------------------------------------------------------------------
 
 
 LONGEST_ANSWER = 1_000

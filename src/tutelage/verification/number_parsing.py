@@ -169,9 +169,7 @@ def conversions(unit: Unit) -> frozenset[Fraction]:
     return frozenset(unit.factor / factor for factor in alike) - {Fraction(1)}
 
 
-# ----------------------------------------------------------------------------------------------
 # Numbers that are written in English words.
-# ----------------------------------------------------------------------------------------------
 
 
 _SMALL_NUMBERS = {
@@ -280,9 +278,7 @@ def _cardinal(words: list[str]) -> tuple[int, int]:
     return total + current, used
 
 
-# ----------------------------------------------------------------------------------------------
 # Number parsing.
-# ----------------------------------------------------------------------------------------------
 
 
 FLOAT_NOISE = Fraction(1, 10**9)

@@ -29,9 +29,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-# ----------------------------------------------------------------------------------------------
 # The processes that come from one, and the memory that all of them use together.
-# ----------------------------------------------------------------------------------------------
 
 
 _PAGE_BYTES = 4096 if not hasattr(os, "sysconf") else os.sysconf("SC_PAGE_SIZE")
@@ -88,9 +86,7 @@ def _shared_mappings(pid: int) -> dict[tuple[str, str, int], int] | None:
     return found
 
 
-# ----------------------------------------------------------------------------------------------
 # A control group, in which the kernel itself counts and limits memory.
-# ----------------------------------------------------------------------------------------------
 
 
 _GROUPS = Path("/sys/fs/cgroup")
@@ -205,9 +201,7 @@ class MemoryGroup:
                 return
 
 
-# ----------------------------------------------------------------------------------------------
 # Sandbox.
-# ----------------------------------------------------------------------------------------------
 
 
 _HERE = Path(__file__).parent
