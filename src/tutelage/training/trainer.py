@@ -25,7 +25,16 @@ from tutelage.student.components import OpenStudent
 from tutelage.student.engine import OutOfMemoryError
 from tutelage.student.tokenizer import load_hf_tokenizer
 from tutelage.training.config import TrainingSpeed, TrainSettings, steps_of
-from tutelage.training.loss import base_of, fused_loss, summed_loss, weighted_loss
+from tutelage.training.loss import (
+    JoinedRows,
+    base_of,
+    fused_loss,
+    in_parts,
+    reads_joined_rows,
+    rows_in,
+    summed_loss,
+    weighted_loss,
+)
 from tutelage.training.model_weights import (
     adapters_of,
     diverged,
@@ -35,15 +44,7 @@ from tutelage.training.model_weights import (
     step_of,
 )
 from tutelage.training.processes import Processes, launched
-from tutelage.training.tokenized_rows import (
-    NO_LOSS,
-    TRAIN_WEIGHT,
-    Encoded,
-    JoinedRows,
-    in_parts,
-    reads_joined_rows,
-    rows_in,
-)
+from tutelage.training.tokenized_rows import NO_LOSS, TRAIN_WEIGHT, Encoded
 from tutelage.training.trackers import current_tracking
 
 # In which order rows are trained on: random, but rows of like length together.
