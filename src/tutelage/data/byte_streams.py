@@ -76,7 +76,7 @@ def head_of(path: Path, *, packing: Packing, size: int) -> bytes:
                 if len(head) >= size:
                     break
         except BrokenStreamError:
-            return bytes(head[:size])  # whoever reads the rows meets the break in its place
+            return bytes(head[:size])  # reading the rows reports the damage at its place
     return bytes(head[:size])
 
 

@@ -144,7 +144,7 @@ def pair_of(fields: Fields, shape: Shape) -> Pair:
     if tools is not None and any(
         turn.role == "system" and TOOLS_IN_TEXT in turn.content for turn in pair.context
     ):
-        # The system prompt describes them already: rendered again they would stand there twice.
+        # The system prompt describes them already: rendering them again would repeat them.
         pair = replace(pair, notes={**pair.notes, "tools": tools})
         tools = None
     if tools is not None:

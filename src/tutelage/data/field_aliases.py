@@ -99,7 +99,7 @@ def pair_columns(
 
     Args:
         names: All columns.
-        known: For each of our fields, the columns that may hold it, the likeliest first.
+        known: For each of our fields, the columns that may hold it, most likely first.
         claimed: Columns that the user mapped; one may serve for several fields.
     """
     taking = _Taking(known, claimed)
@@ -130,7 +130,7 @@ def turn_columns(
 
     Args:
         names: All columns.
-        known: For each of our fields, the columns that may hold it, the likeliest first.
+        known: For each of our fields, the columns that may hold it, most likely first.
         claimed: Columns that the user mapped; one may serve for several fields.
     """
     if not _FIELDS_BEYOND_TURNS.isdisjoint(known):
@@ -253,7 +253,7 @@ ALIASES: Mapping[FieldName, tuple[str, ...]] = {
     "label": ("label", "kto_tag"),
     "template_args": ("chat_template_kwargs",),
 }
-"""Aliases of each field, the likeliest first. Case does not matter."""
+"""Aliases of each field, most likely first. Case does not matter."""
 
 _FORCED: Mapping[Shape, Mapping[FieldName, tuple[str, ...]]] = {
     "prompt_completion": {"instruction": ("prompt",), "response": ("completion",)},
@@ -303,7 +303,7 @@ class _Plan(NamedTuple):
     """Meaning of a set of column names, worked out once.
 
     Attributes:
-        known: For each of our fields, the row's own names for it, the likeliest first.
+        known: For each of our fields, the row's own names for it, most likely first.
         media: Columns that hold images, sound or video.
         is_plain: Whether there are no fields but those of one pair.
         columns: Where a plain row has its texts; None where rows are read field by field.
@@ -502,7 +502,7 @@ class Fields:
         return field in self._plan
 
     def names(self, field: FieldName) -> tuple[str, ...]:
-        """The row's own names for a field, the likeliest first, even those with null values."""
+        """The row's own names for a field, most likely first, even those with null values."""
         return self._plan.get(field, ())
 
     def name(self, field: FieldName) -> str | None:

@@ -110,7 +110,7 @@ def chosen_split(names: Sequence[str], *, split: str | None, place: str) -> str:
         place: The source, for the error.
 
     Raises:
-        DataError: It is not there, or there are several and none was asked for.
+        DataError: It does not exist, or there are several and none was asked for.
     """
     if split is None and len(names) == 1:
         return names[0]

@@ -52,7 +52,7 @@ _SMALL = 200
 
 _LEAST_NEEDLE = 4
 _MOST_OF_CHARACTER = 64
-"""Longest form of one character, with what may stand before the next one."""
+"""Longest form of one character, with what may come before the next one."""
 
 
 class KeyText:
@@ -102,7 +102,7 @@ class KeyText:
 
     @cached_property
     def hex(self) -> bytes:
-        """Hexadecimal digits in one form, without what may stand between bytes."""
+        """Hexadecimal digits in one form, without what may come between bytes."""
         return _hex(self.ascii)
 
     @cached_property

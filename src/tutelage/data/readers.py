@@ -153,7 +153,7 @@ class Row:
 
     Attributes:
         row: 0-based, counted over all files in order.
-        file: The file it stands in, as the user wrote it.
+        file: The file that holds it, as the user wrote it.
         line: 1-based: the line it starts on, or its position in a file without lines.
         status: `ok`, `duplicate`, or why it is no example: `malformed_json`, `malformed_csv`,
             `bad_encoding`, `nested_too_deeply`, `row_too_large`, `broken_file`, `not_an_object`,

@@ -240,7 +240,7 @@ def _letters(text: str) -> str:
 def _flat_letters(text: str) -> str:
     """Letters and digits in ASCII of a text in one form, as `_letters`, without the others.
 
-    Whatever `_letters` holds of ASCII letters in a row stands here in a row, too.
+    Consecutive ASCII letters of `_letters` are consecutive here, too.
     """
     if "<" in text:
         text = _TAG.sub("", text)

@@ -122,7 +122,7 @@ def _shape_of(fields: Fields) -> Shape:
         return "messages"
     response = fields.name("response")
     named = is_scalar(fields.peek("model")) or _is_number(fields.peek("sample"))
-    # What is called the original stays one, whoever is named as its writer.
+    # What is called the original stays one, whatever teacher the row names.
     is_sample = response is not None and not response.lower().startswith(_NO_SAMPLE)
     return "pool" if named and is_sample else "alpaca"
 

@@ -186,7 +186,7 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> int:
     """Write a JSON Lines file atomically, in UTF-8.
 
     Args:
-        path: The file; one that is there is replaced.
+        path: The file; an existing one is replaced.
         rows: What JSON can hold. Lone surrogates become U+FFFD.
 
     Returns:
@@ -237,7 +237,7 @@ class TableWriter:
             table.append([{"row": 0, "file": "a.jsonl", ...}])
 
     Args:
-        path: The file; one that is there is replaced.
+        path: The file; an existing one is replaced.
         schema: Schema of everything that is appended.
 
     Attributes:

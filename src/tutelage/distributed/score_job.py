@@ -26,8 +26,7 @@ from tutelage import errors
 from tutelage.data import OK, Candidate, content_hash, write_table
 from tutelage.data.schemas import CANDIDATES, CHUNK_REPORT, candidate_to_row, candidates_from_table
 from tutelage.data.token_table import arrays_of
-from tutelage.distributed.ray_tasks import joined, worker_environment
-from tutelage.distributed.teacher_pool import opens_on_ray
+from tutelage.distributed.ray_tasks import joined, opens_on_ray, worker_environment
 from tutelage.errors import RunError, TutelageError
 from tutelage.models import resolve_device, resolve_dtype
 from tutelage.pipeline.config import RaySettings, ScoreSettings

@@ -1,7 +1,7 @@
 """Evaluation of a student on tasks, with one row and status per item.
 
     items --> likelihoods of answers   (choice, held_out: the student reads)
-          --> answers it writes        (exact_match, ifeval, steps: the verification room checks)
+          --> answers it writes        (exact_match, ifeval, steps: verified)
           --> the lm-evaluation-harness
 
 Higher is better in every task. `statistics` says whether two evaluations differ.

@@ -21,7 +21,7 @@ from tutelage.student.engine import OutOfMemoryError
 from tutelage.student.engine_vllm import VllmOfflineEngine
 from tutelage.verification import Claim, VerifySettings, check_constraint, verify_table
 
-# Answers the student writes by itself: greedy, in batches, each kept as soon as it is there.
+# Answers the student writes by itself: greedy, in batches, each stored as soon as it is complete.
 #
 # left padding    question      answer
 # [pad pad   |  q1 q2 q3   |  a1 a2 <end> pad]

@@ -126,7 +126,7 @@ def evaluate_student(
 def tasks_left(
     model: str, tasks: Sequence[TaskSettings], settings: EvaluateSettings, out: Path
 ) -> list[TaskSettings]:
-    """The tasks that `evaluate_student` would evaluate: those whose rows are not there yet.
+    """The tasks that `evaluate_student` would evaluate: those without rows so far.
 
     Args:
         model: As for `evaluate_student`.

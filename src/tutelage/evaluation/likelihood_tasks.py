@@ -177,7 +177,7 @@ def _result(item: Item, text: str, stats: Sequence[TokenStats | Unscored]) -> It
 def first_statement(text: str, answer: str, *, question: str = "") -> int | None:
     """Index of the step that first states the answer, from 0, or None.
 
-    Commas do not count: 1,000 is 1000, whichever side writes it so.
+    Commas do not count: 1,000 is 1000, on either side.
     Where the question holds the same number, a step that only repeats the question does not state
     the answer: the number must then follow an equals sign, a colon or a word such as "is".
 

@@ -29,7 +29,7 @@ def run_harness(
     """Evaluate a student on one task of the harness.
 
     Args:
-        task: With `harness_task`; `path` is a folder with task files of one's own.
+        task: With `harness_task`; `path` is a folder with your own task files.
         student: Only its folder is used: the harness loads the model itself.
         settings: dtype, device, template and seed.
 

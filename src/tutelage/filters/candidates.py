@@ -36,7 +36,7 @@ class Pool:
             behind it that a row keeps apart; null where there is none.
         earlier: All other turns, joined by newlines; empty where there are none.
         frames: The system prompt and the tools; empty where there are none.
-        dialogues: The turns that stand neither in `frames` nor in instruction and response, each
+        dialogues: The turns that are neither in `frames` nor in instruction and response, each
             with its role, its tool calls and the names in it; empty where there are none.
         table: The table they came from.
     """
@@ -92,7 +92,7 @@ def pool_of(table: pa.Table) -> Pool:
             `status` column, a row is `ok` where it has messages.
 
     Raises:
-        DataError: A column is missing, an id is there twice, or an `ok` row has no user turn.
+        DataError: A column is missing, an id occurs twice, or an `ok` row has no user turn.
     """
     names = table.column_names
     id_column = "candidate_id" if "candidate_id" in names else "example_id"

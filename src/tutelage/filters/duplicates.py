@@ -155,7 +155,7 @@ def decide_duplicates(
     Args:
         pool: The candidates.
         rivals_N: The position of the kept candidate that each resembles; `NO_RIVAL` for none.
-        similarities_N: How alike they are; only meaningful where there is a rival.
+        similarities_N: How similar they are; only meaningful where there is a rival.
         texts: What was compared; null where there is no response.
         comparable_N: False where the text has nothing to compare.
         reason: The reason of those that are dropped.
@@ -418,11 +418,11 @@ def drop_near_duplicates(
     """Keep one of texts with most shingles in common.
 
     Texts are compared as lower-case words and signs; the operators in them are compared on their
-    own and must be as alike. Unless only the response is compared, the earlier turns and the last
-    one must each be as alike by themselves, and system prompt and tools must be the same.
+    own and must be as similar. Unless only the response is compared, the earlier turns and the last
+    one must each be as similar by themselves, and system prompt and tools must be the same.
 
     MinHash proposes pairs; each is then decided by the exact Jaccard similarity of the two sets of
-    shingles, so what is dropped is really that alike. A pair exactly at the threshold is missed
+    shingles, so what is dropped is really that similar. A pair exactly at the threshold is missed
     with a chance below 1 in 100, one above it more rarely.
 
     Args:

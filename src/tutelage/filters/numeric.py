@@ -326,7 +326,7 @@ def repeated_share(*, instruction: str, response: str, ngram_words: int) -> floa
         ngram_words: At least 1; an instruction with fewer words is looked for whole.
 
     Returns:
-        In [0, 1]: 1 where the whole instruction is there, in order. None where it has no words.
+        In [0, 1]: 1 where the whole instruction occurs, in order. None where it has no words.
 
     Examples:
         >>> repeated_share(instruction="Name two red fruits.", ngram_words=3,

@@ -129,7 +129,7 @@ async def judge(pool: Pool, settings: FilterSettings, means: Means) -> Verdicts:
         means: Inputs besides the candidates.
 
     Raises:
-        SettingsError: The filter needs scores or a teacher that are not there.
+        SettingsError: The filter needs scores or a teacher that are missing.
         DataError: A table or a set is not what it should be.
         MissingExtraError: The filter needs a library that is not installed.
     """
@@ -270,7 +270,7 @@ def apply_filters(
         count_tokens: Counts the tokens of texts, instead of the scores table.
 
     Raises:
-        SettingsError: A filter needs scores or a teacher that are not there.
+        SettingsError: A filter needs scores or a teacher that are missing.
         DataError: A table is not what it should be, or a set cannot be read.
         MissingExtraError: A filter needs a library that is not installed.
     """

@@ -48,7 +48,7 @@ def lark(*, losses_K: Sequence[float], briers_K: Sequence[float]) -> NDArray[np.
     total = losses.sum()
     if total == 0:
         return None
-    # L_k * rho_k is Brier_k, so no loss stands under a fraction and a loss of 0 needs no case.
+    # L_k * rho_k is Brier_k, so no loss is a denominator and a loss of 0 needs no case.
     estimates: NDArray[np.float64] = (2 * briers - losses * (briers.sum() / total)) / total
     return estimates
 
@@ -58,7 +58,7 @@ def lark_weights(estimates_K: Sequence[float], *, keep: int) -> NDArray[np.float
 
     q_k = (1 / B) (e_k - e_(B+1)) / (mean of the best B - e_(B+1)), where e_(B+1) is the best
     estimate that was left out, or the worst one where all are kept; uniform over the best B where
-    these are all equal. Ties keep the candidate that stands first.
+    these are all equal. Ties keep the candidate that comes first.
 
     Source: LARK (arXiv 2605.30651), the closed form with a chi-square penalty. Deviation: the
     paper needs a candidate that is left out; with keep at or above K we use the worst one, which
@@ -105,7 +105,7 @@ def with_lark(scores: pa.Table, *, keep: int = 3) -> pa.Table:
         smaller candidate id, so the result does not depend on the order of rows.
 
     Raises:
-        DataError: A column that is needed is not there.
+        DataError: A column that is needed is missing.
     """
     for name in ("mean_surprisal", "brier"):
         if name not in scores.column_names:

@@ -309,7 +309,7 @@ class StepView:
     """One step of a response with the few steps before it, as (context, target) text.
 
     Attributes:
-        earlier: The steps just before, as they stand in the response; follows the instruction.
+        earlier: The steps just before, as they are in the response; follows the instruction.
         step: The text whose tokens are scored.
     """
 

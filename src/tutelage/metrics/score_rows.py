@@ -47,7 +47,7 @@ def compute(
 
     Raises:
         SettingsError: A name is unknown.
-        DataError: A view, a statistic or the text that a metric needs is not there.
+        DataError: A view, a statistic or the text that a metric needs is missing.
         SpanMismatchError: The two sides of a ratio count different tokens.
     """
     material = Material(reading=reading, response=response, steps=steps)
@@ -83,7 +83,7 @@ def score_row(
 
     Raises:
         SettingsError: A name is unknown.
-        DataError: A view, a statistic or the text that a metric needs is not there.
+        DataError: A view, a statistic or the text that a metric needs is missing.
         SpanMismatchError: The two sides of a ratio count different tokens.
     """
     row: dict[str, object] = dict.fromkeys(scores_schema(metrics).names)

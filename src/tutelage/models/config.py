@@ -51,7 +51,7 @@ class ModelSettings(Protocol):
         ...
 
 
-# Where this room keeps files between runs.
+# Where files are kept between runs.
 
 
 _NETWORK = frozenset(

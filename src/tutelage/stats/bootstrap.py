@@ -119,7 +119,7 @@ class Resampling:
         if value is None:
             return None
         places = self.places(keys)
-        # Draws of one instruction are all alike, and that is not certainty.
+        # Resamples of one instruction are all equal, which would look like certainty.
         draws: list[float | None] = [None] * len(self._weights_DK)
         if len(set(keys)) > 1:
             draws = [statistic(row[places].astype(np.float64)) for row in self._weights_DK]

@@ -1,8 +1,8 @@
 """Multiple testing: corrected p-values, intervals of all pairs, and the winner's curse.
 
 A plain bootstrap of the largest difference finds far too many differences with few questions: of
-ten equal teachers and 14 questions it told some pair apart in 30 of 100 simulations. So
-`pair_intervals` flips signs instead: if two teachers are alike, the difference of how a question
+ten equal teachers and 14 questions it found a difference in 30 of 100 simulations. So
+`pair_intervals` flips signs instead: if two teachers are equal, the difference of how a question
 moves them is as likely to have the other sign. The largest studentised difference over all pairs
 under random signs (one sign a question, for all pairs) gives the one multiple c of the standard
 error that holds for all pairs together (single-step max-T; Romano and Wolf, Econometrica 2005, with

@@ -2,7 +2,7 @@
 
 Llama, Mistral, Qwen and Gemma 3 text models are one design with small differences; those are
 read off the loaded model. Norms, activations and rotary angles are the model's own modules; only
-what costs time is written anew: projections are joined, attention runs over tiles.
+what costs time is reimplemented: projections are joined, attention runs over tiles.
 
 Every passage's new tokens are cut into tiles of queries; a tile's keys are all tokens of its
 passage up to its last query. Tiles of similar size are padded to one rectangle and multiplied at
@@ -57,7 +57,7 @@ class TileGroup:
         key_rows: int64, flat: rows of the line seen as (token, key-value head), in the order
             (tile, key-value head, key).
         scores: Which keys each query may see.
-        places: Where the results of real queries stand among this group's (tile, query) slots.
+        places: Positions of the results of real queries among this group's (tile, query) slots.
         line: The line's places of those queries.
     """
 

@@ -6,7 +6,7 @@
 Planting values in place of the head's output shows what the model does with its logits, however
 small its own logits are: a soft cap of 30 changes 400 to 30, but hardly changes 0.1.
 
-transformers chooses the frequencies of two kinds of rotary position embeddings anew for each
+transformers chooses the frequencies of two kinds of rotary position embeddings again for each
 batch, by its longest row:
 
     longrope   one of two sets: up to the original length, or beyond it
@@ -67,7 +67,7 @@ def rope_of(config: Any) -> Rope:
             or longest
         )
         borders.add(length)
-        if "dynamic" in name:  # the length up to which nothing is computed anew
+        if "dynamic" in name:  # the length up to which nothing is recomputed
             borders.add(longest)
     return Rope(borders=tuple(sorted(borders)), dynamic=dynamic)
 

@@ -66,7 +66,7 @@ class Line:
 
     Attributes:
         ids_N: int64.
-        positions_N: int64: how many tokens stand in front of each in its passage.
+        positions_N: int64: how many tokens precede each in its passage.
         strands: One for each passage, in the order they were given.
     """
 

@@ -5,7 +5,7 @@ an earlier run happened to finish:
 
 1. all distinct passages of a chunk are planned, whether they are cached or not;
 2. a batch that is wholly missing is read as planned, and cached in one transaction;
-3. what is missing from the other batches is planned anew, together, and cached in one
+3. what is missing from the other batches is planned again, together, and cached in one
    transaction at the very end.
 
 A run that was killed finds its finished batches wholly there and the others as they were, so it

@@ -91,7 +91,7 @@ class StudentModel:
 
     Args:
         settings: Which model, through which template.
-        cache: Where readings are kept and looked up, or None to read everything anew.
+        cache: Where readings are kept and looked up, or None to read everything again.
     """
 
     def __init__(self, settings: StudentSettings, *, cache: Cache | None) -> None:

@@ -123,7 +123,7 @@ class Rendered:
 
     Attributes:
         context: Everything in front of the target.
-        header: The end of `context`: what stands between the turn in front and the target. A
+        header: The end of `context`: the text between the turn in front and the target. A
             target is read alone after it. It starts with BOS where the template renders one.
         target: What the assistant wrote, as training sees it.
         end: What ends the turn, or nothing where the template has no such thing.
@@ -193,7 +193,7 @@ def reverse_digest() -> str:
 class RawTemplate:
     """Text with a place for the instruction, for models without a chat template.
 
-    A system prompt and earlier turns stand in front, separated by blank lines, each earlier
+    A system prompt and earlier turns come first, separated by blank lines, each earlier
     turn in the same form with its response.
 
     Attributes:

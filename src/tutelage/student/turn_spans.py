@@ -73,7 +73,7 @@ def find_turn(
         bare: The turns in front without it.
         alone: The turns in front and `PROBE` as response.
         probed: The whole row with `PROBE` in place of the turn.
-        between: Gives what stands between the content of the turn in front and `PROBE`.
+        between: Gives the text between the content of the turn in front and `PROBE`.
         upto: The turns in front and the turn, without those behind it; None for the last turn.
         control_tokens: Finds the text of special tokens, for turns that end with another one.
 

@@ -8,7 +8,7 @@ The journal holds what was planned and submitted, each step written before the n
 so a process that is killed anywhere neither loses a batch nor sends one twice:
 
     planned     the requests are reserved; nothing was sent
-    submitting  the file is there; the batch may or may not exist, so the provider is asked for it
+    submitting  the file exists; the batch may or may not exist, so the provider is asked for it
     submitted   the provider has given its id
     (gone)      every reply is in the journal, and every other request may be asked again
 """

@@ -134,7 +134,7 @@ class JournaledTeacher:
         Raises:
             TeacherError: No usable reply could be had. Retrying has already been done.
             BudgetError: Sending it could bring the cost above the cap.
-            TeacherStoppedError: Every call fails alike, so nothing more is sent.
+            TeacherStoppedError: Every call fails in the same way, so nothing more is sent.
             JournalError: The journal cannot be written, so nothing more is sent.
         """
         request = self.completed(request)

@@ -223,7 +223,7 @@ class Journal:
     Safe to use from several threads and event loops; several processes may open the same file.
 
     Args:
-        path: The file; it is made if it is not there, unless `read_only`.
+        path: The file; it is created if missing, unless `read_only`.
         read_only: Never write, not even next to the file; for journals inside packages.
 
     Raises:

@@ -248,7 +248,7 @@ class OpenAITeacher:
         """Send a JSON body to `/chat/completions` once.
 
         Returns:
-            The JSON object that came, or the failure. The key stands in neither.
+            The JSON object that came, or the failure. Neither contains the key.
         """
         response = await self._send(body)
         if isinstance(response, Failed):

@@ -427,7 +427,7 @@ def _tokens_in(usage: object) -> tuple[int | None, int | None]:
 def _decoded(data: bytes) -> object:
     """The JSON value of some bytes, or their text where they are no JSON.
 
-    Comments that keep a connection alive (`: processing`) may stand in front of it.
+    Comments that keep a connection alive (`: processing`) may precede it.
     """
     text = data.decode(json.detect_encoding(data), "replace").removeprefix("\ufeff")
     text = _KEEP_ALIVE.sub("", text, count=1)

@@ -170,7 +170,7 @@ def _whole_model(trainer: SFTTrainer, parts: OpenStudent, settings: TrainSetting
     """Trained model with all its weights, in the first process; None in the others.
 
     Where weights are divided among processes (FSDP) or held in fewer bits, what was trained is
-    put into the original weights, loaded anew in float32.
+    put into the original weights, loaded again in float32.
     """
     accelerator = trainer.accelerator
     divided = accelerator.distributed_type == DistributedType.FSDP

@@ -2,7 +2,7 @@
 
 OUT/manifest.json      what was asked for, written before work; what came out, added at the end
 OUT/checkpoints/       while it works
-OUT/model/             the trained student, complete or not there at all
+OUT/model/             the trained student, complete or absent
 """
 
 import json

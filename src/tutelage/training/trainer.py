@@ -519,7 +519,7 @@ class _Stopwatch(TrainerCallback):  # type: ignore[misc]
 class _Watch(TrainerCallback):  # type: ignore[misc]
     """Trainer callback that reports progress and stops a training that diverged.
 
-    The seconds stand in the log, so in each checkpoint: a continued training counts on from them.
+    The seconds are in the log, so in each checkpoint: a continued training counts on from them.
     """
 
     def __init__(self, progress: Progress) -> None:

@@ -1,6 +1,6 @@
 """Check that a trainer trains on the scored tokens, through TRL's own preparation.
 
-    scored      C1 C2 | T1 T2              the student's room: context and target
+    scored      C1 C2 | T1 T2              tutelage.student: context and target
     trainer     C1 C2   T1 T2 <end>        TRL: input_ids, and labels that are not -100
     expected             equal, + end of turn
 

@@ -126,7 +126,7 @@ def number(arguments: Arguments, name: str) -> int:
     """Integer argument of a constraint.
 
     Raises:
-        KeyError: It is not there.
+        KeyError: There is none.
         TypeError: It is no whole number.
     """
     value = arguments[name]
@@ -139,7 +139,7 @@ def text_of(arguments: Arguments, name: str) -> str:
     """Non-empty text argument of a constraint.
 
     Raises:
-        KeyError: It is not there.
+        KeyError: There is none.
         TypeError: It is no text.
     """
     value = arguments[name]
@@ -152,7 +152,7 @@ def texts_of(arguments: Arguments, name: str) -> list[str]:
     """Text list argument of a constraint.
 
     Raises:
-        KeyError: It is not there.
+        KeyError: There is none.
         TypeError: It is no list of texts.
     """
     value = arguments[name]

@@ -307,7 +307,7 @@ def _same_without_repeats(ours: Sequence[str], theirs: Sequence[str], same: Same
     """Compare two collections of different sizes: roots may be listed twice, members of sets not.
 
     Returns:
-        None where they are equal but for what stands there twice.
+        None where they are equal except for repetitions.
     """
     found = [[same(a, b) for b in theirs] for a in ours]
     columns = list(zip(*found, strict=True))

@@ -102,7 +102,7 @@ def as_latex(text: str) -> str:
     text = _LONG_POWER.sub(lambda m: f"^{{{m[1]}}}", text)
     text = _FUNCTIONS.sub(r"\\\1", text)
     text = re.sub(r"\)\s*U\s*(?=[(\[])|\]\s*U\s*(?=[(\[])", lambda m: m[0][0] + "\\cup ", text)
-    # Dollar signs that are left are money: they would end the formula where they stand.
+    # Dollar signs that are left are money: they would end the formula.
     text = text.replace("\\$", "").replace("$", "").replace("*", "\\cdot ")
     return re.sub(r"(?<!\\)%", r"\\%", text)
 

@@ -1,7 +1,7 @@
 """Text checks: exact match and multiple choice, with the polarity of each mention of a choice.
 
 A sentence asserts what it mentions, denies it, or only supposes it. A mention is a letter or the
-text of a choice. What counts stands in its own segment, a piece of text between full stops,
+text of a choice. What counts is in its own segment, a piece of text between full stops,
 semicolons, line breaks and words such as `but`, `so` or `because`:
 
     The answer can't be  B ,  because  B  is wrong ;  so it is  D .
