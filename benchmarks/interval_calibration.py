@@ -13,7 +13,7 @@ import json
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.stats.distributions import t_cdf
+from tutelage.stats.intervals import t_cdf
 from tutelage.stats.paired_design import paired_interval, standard_error
 
 Numbers = NDArray[np.float64]

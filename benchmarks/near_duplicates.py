@@ -27,8 +27,8 @@ import pyarrow as pa
 
 from tutelage.data.schemas import CANDIDATES
 from tutelage.filters import NearDuplicatesSettings, apply_filters
-from tutelage.filters.candidate_texts import pool_of
-from tutelage.filters.near_duplicates import bucket, choose_bands, jaccard, shingle_sets
+from tutelage.filters.candidates import pool_of
+from tutelage.filters.duplicates import bucket, choose_bands, jaccard, shingle_sets
 from tutelage.filters.ngrams import spaced_words
 
 SLOW_ROWS = 8_000  # the exact search is slow for long texts and low thresholds

@@ -24,7 +24,7 @@ from score_speed import MODELS, refined_rows
 from tutelage.data import VIEW_NAMES
 from tutelage.pipeline import score_data
 from tutelage.progress import Silent
-from tutelage.student import batching
+from tutelage.student import passages
 
 HERE = Path(__file__).parent
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=256)
     parser.add_argument("--chunk", type=int, default=16, help="candidates that a worker reads")
     args = parser.parse_args()
-    batching.CHUNK_CANDIDATES = args.chunk
+    passages.CHUNK_CANDIDATES = args.chunk
     ray.init(address="local", num_cpus=3, include_dashboard=False, log_to_driver=False)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)

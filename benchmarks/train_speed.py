@@ -19,7 +19,7 @@ from tutelage.progress import Silent
 from tutelage.student import open_student
 from tutelage.training import TrainSettings, encode_file
 from tutelage.training import trainer as trainer_module
-from tutelage.training.quiet import quiet
+from tutelage.training.model_weights import quiet
 from tutelage.training.train import student_settings
 from tutelage.training.trainer import build_trainer
 

@@ -219,6 +219,18 @@ def test_help_answers_quickly_and_without_torch() -> None:
     assert seconds < 1, f"--help took {seconds:.2f} s"
 
 
+def test_stages_and_front_doors_are_imported_without_torch() -> None:
+    script = (
+        "import sys, tutelage.distributed, tutelage.evaluation, tutelage.pipeline.stages\n"
+        "import tutelage.training\n"
+        "print([m for m in ('torch', 'transformers', 'openai', 'ray') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_the_extra_all_installs_every_extra() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]

@@ -14,8 +14,7 @@ from typing import Any
 
 from map_table import OPEN, difference, read_arms, tasks_of
 
-from tutelage.reporting.svg import svg_of
-from tutelage.reporting.theme import LIGHT
+from tutelage.reporting.svg import LIGHT, svg_of
 from tutelage.stats.paired_design import Interval
 
 EDGES = (-0.05, -0.02, 0.0, 0.02, 0.05)

@@ -26,8 +26,7 @@ from tutelage.data.field_aliases import FieldMap
 from tutelage.data.field_values import UnreadableRowError
 from tutelage.data.file_records import DECODER, jsonl_records
 from tutelage.data.ids import message_parts, original_ids_of
-from tutelage.data.plain_rows import plain_parts, plain_texts
-from tutelage.data.row_parser import parse_row
+from tutelage.data.row_parser import parse_row, plain_parts, plain_texts
 
 PLAIN: dict[str, dict[str, Any]] = {
     "alpaca": {"instruction": "Add.", "input": "2 and 2", "output": "4"},

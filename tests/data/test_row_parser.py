@@ -1,10 +1,12 @@
 """Every shape by hand: what each row becomes."""
 
 import json
+from collections.abc import Iterable
 
 import pytest
 
-from tutelage.data import OK, Candidate, ReadSettings, Row, candidates_row, read
+from tutelage.data import OK, Candidate, Example, ReadSettings, Row, read
+from tutelage.data.schemas import messages_to_arrow, plain_turns
 from tutelage.errors import DataError
 
 
@@ -16,6 +18,32 @@ def one(row: dict, **settings) -> Row:
 
 def said(candidate: Candidate) -> list[tuple[str, str]]:
     return [(m.role, m.content) for m in candidate.messages]
+
+
+def candidates_row(example: Example, candidates: Iterable[Candidate]) -> dict[str, object]:
+    """An example with all its candidates, as the export writes it."""
+    listed = [
+        {
+            "candidate_id": c.candidate_id,
+            "step": c.step,
+            "parent": c.parent_id,
+            "teacher": c.teacher,
+            "status": c.status,
+            "messages": plain_turns(messages_to_arrow(c.messages)),
+        }
+        for c in candidates
+    ]
+    named = {
+        "reference": example.reference,
+        "source": example.source,
+        "tools": example.tools,
+        "chat_template_kwargs": example.template_args,
+    }
+    return {
+        "messages": plain_turns(messages_to_arrow(example.messages)),
+        "candidates": listed,
+        **{name: value for name, value in named.items() if value is not None},
+    }
 
 
 PAIR = [("user", "What is 2 + 2?"), ("assistant", "4")]

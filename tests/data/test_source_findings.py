@@ -128,11 +128,12 @@ def test_a_table_whose_name_is_not_utf_8_can_be_read(tmp_path: Path) -> None:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> int:
     """Rows may have 64 kB only, so that tests stay small."""
-    from tutelage.data import file_records, json_stream
+    from tutelage.data import file_records
 
     size = 1 << 16
     for module, name in (
-        *((byte_streams, "ROW_BYTES"), (file_records, "ROW_BYTES"), (json_stream, "ROW_BYTES")),
+        (byte_streams, "ROW_BYTES"),
+        (file_records, "ROW_BYTES"),
         (file_records, "_FIELD_CHARACTERS"),
     ):
         monkeypatch.setattr(module, name, size)

@@ -84,13 +84,6 @@ def test_a_candidate_without_a_reading_keeps_its_reason() -> None:
     assert (back.targets, back.steps) == ({}, None)
 
 
-def test_the_pieces_of_a_text_are_the_text() -> None:
-    starts = np.array([0, 2, 2, 5], dtype=np.int32)
-    target = TargetTokens(text="ab  c", ids_T=np.arange(4, dtype=np.int32), starts_T=starts)
-    assert target.pieces == ["ab", "", "  c", ""]
-    assert "".join(target.pieces) == target.text
-
-
 def test_views_and_texts_belong_together() -> None:
     assert [text_of(view) for view in VIEW_NAMES] == [
         "response",

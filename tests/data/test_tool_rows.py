@@ -6,7 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tutelage.data import Candidate, candidates_row, read
+from tests.data.test_row_parser import candidates_row
+from tutelage.data import Candidate, read
 
 ASK = "How warm is it in Oslo?"
 CALL = {"name": "weather", "arguments": {"city": "Oslo"}}

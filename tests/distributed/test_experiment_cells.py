@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tutelage.distributed import RayCells, cells_elsewhere, experiment_cells
-from tutelage.distributed.experiment_cells import called_on_worker
+from tutelage.distributed import RayCells, cells_elsewhere, ray_tasks
+from tutelage.distributed.ray_tasks import called_on_worker
 from tutelage.distributed.score_job import _in_flight
 from tutelage.errors import RunError, SettingsError, StudentError
 from tutelage.pipeline.config import RaySettings
@@ -50,7 +50,7 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> Ray:
     def joined(_settings: RaySettings) -> Iterator[Ray]:
         yield pretended
 
-    monkeypatch.setattr(experiment_cells, "joined", joined)
+    monkeypatch.setattr(ray_tasks, "joined", joined)
     return pretended
 
 

@@ -20,8 +20,8 @@ from tests.tiny_student import save_student
 from tutelage.data import read, write_table
 from tutelage.data.schemas import CANDIDATES, candidate_to_row
 from tutelage.distributed import RayCells, RayWorkers
+from tutelage.distributed.ray_tasks import opens_on_ray
 from tutelage.distributed.score_job import RayScoring, ScoringWorker, WorkFolder
-from tutelage.distributed.teacher_pool import opens_on_ray
 from tutelage.errors import StudentError
 from tutelage.pipeline.config import RaySettings
 from tutelage.pipeline.jobs import score_data
@@ -29,7 +29,7 @@ from tutelage.pipeline.resources import Doors
 from tutelage.pipeline.sample_stage import sample_data
 from tutelage.progress import Silent
 from tutelage.student import StudentSettings, TableStudent
-from tutelage.student import batching as chunks_module
+from tutelage.student import passages as chunks_module
 from tutelage.teacher import ScriptedTeacher
 
 ray = pytest.importorskip("ray")

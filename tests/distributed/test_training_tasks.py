@@ -13,7 +13,7 @@ import tutelage as tt
 from tests.pipeline.fakes import rows, write_rows
 from tests.tiny_student import save_student
 from tutelage.cli import main
-from tutelage.distributed import training_tasks
+from tutelage.distributed import ray_tasks
 from tutelage.errors import SettingsError
 from tutelage.progress import Silent
 from tutelage.training.processes import Processes
@@ -46,7 +46,7 @@ def pools(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
             sent = pickle.loads(pickle.dumps((work, item)))  # noqa: S301  (our own)
             return pickle.loads(pickle.dumps(sent[0](sent[1])))  # noqa: S301
 
-    monkeypatch.setattr(training_tasks, "called_on_worker", called)
+    monkeypatch.setattr(ray_tasks, "called_on_worker", called)
     monkeypatch.chdir(tmp_path)
     return asked
 
@@ -95,8 +95,8 @@ def test_a_worker_that_is_not_used_is_refused(tiny: Path, tmp_path: Path) -> Non
 def test_launched_processes_do_not_each_train_on_ray(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training_tasks, "launched", lambda: Processes(rank=0, count=2))
+    monkeypatch.setattr(ray_tasks, "launched", lambda: Processes(rank=0, count=2))
     with pytest.raises(SettingsError, match="2 processes were launched"):
-        training_tasks.train_on_ray(
+        ray_tasks.train_on_ray(
             tmp_path, model=str(tiny), out=tmp_path / "out", pool=None, progress=Silent()
         )

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tutelage.errors import DataError
-from tutelage.filters.candidate_texts import pool_of
+from tutelage.filters.candidates import pool_of
 from tutelage.filters.classifier import classify
 from tutelage.filters.config import ClassifierSettings, TextSource
 

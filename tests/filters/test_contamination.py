@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutelage.filters import EvaluationIndex, Item, read_items
-from tutelage.filters.candidate_texts import pool_of
+from tutelage.filters.candidates import pool_of
 from tutelage.filters.config import ContaminationSettings, TextSource
 from tutelage.filters.contamination import drop_contaminated
 

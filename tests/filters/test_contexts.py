@@ -4,16 +4,15 @@ import pyarrow as pa
 import pytest
 
 from tutelage.data.schemas import CANDIDATES
-from tutelage.filters.candidate_texts import pool_of
+from tutelage.filters.candidates import pool_of
 from tutelage.filters.config import (
     ExactDuplicatesSettings,
     NearDuplicatesSettings,
     SemanticDuplicatesSettings,
     WordsEmbedder,
 )
-from tutelage.filters.duplicates import drop_exact_duplicates
+from tutelage.filters.duplicates import drop_exact_duplicates, drop_near_duplicates
 from tutelage.filters.embeddings import HashedWords
-from tutelage.filters.near_duplicates import drop_near_duplicates
 from tutelage.filters.similarity import drop_semantic_duplicates
 
 LAST = "Now explain in your own words and at some length why that is so."

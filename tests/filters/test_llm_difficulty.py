@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from tutelage.errors import BudgetError, TeacherError
-from tutelage.filters.candidate_texts import pool_of
+from tutelage.filters.candidates import pool_of
 from tutelage.filters.config import TeacherRatingSettings
 from tutelage.filters.llm_difficulty import parse_rating, rate_difficulty
 from tutelage.teacher import Reply, ScriptedTeacher

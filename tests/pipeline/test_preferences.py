@@ -303,7 +303,7 @@ def test_trl_trains_on_what_was_exported(
     from datasets import load_dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from tutelage.training.quiet import quiet
+    from tutelage.training.model_weights import quiet
 
     trl = importlib.import_module("trl")
     file = tmp_path / "preferences.jsonl"

@@ -13,8 +13,8 @@ from tutelage.student import (
     StudentModel,
     StudentSettings,
     TextPair,
-    batching,
     passage_reader,
+    passages,
 )
 from tutelage.student.engine import OutOfMemoryError
 from tutelage.student.passages import Measured
@@ -56,7 +56,7 @@ def rows(candidate_of):
 
 @pytest.fixture
 def student_of(tiny_llama, tmp_path, monkeypatch):
-    monkeypatch.setattr(batching, "CHUNK_CANDIDATES", 8)
+    monkeypatch.setattr(passages, "CHUNK_CANDIDATES", 8)
 
     def build(name="cache", *, stop_at=None, most=None, lanes=2, **settings):
         if most is not None:  # a full collection for each small batch takes minutes in a long run

@@ -12,9 +12,9 @@ from tutelage.data import VIEW_NAMES, Reading
 from tutelage.errors import StudentError
 from tutelage.student import StudentSettings, TextPair, open_student
 from tutelage.student.engine import ForwardError, KnowsLimits, OutOfMemoryError
+from tutelage.student.model_checks import Rope
 from tutelage.student.passage_reader import PassageReader
 from tutelage.student.passages import Measured, Refusal, passage_of
-from tutelage.student.rotary_positions import Rope
 
 
 def opened(folder, **settings):

@@ -29,7 +29,7 @@ from tutelage.errors import (
     UnusableReplyError,
 )
 from tutelage.teacher import Journal, Reply, Request, TeacherSettings, batch_api, open_teacher
-from tutelage.teacher.journal_batches import JournalBatches, request_from_json
+from tutelage.teacher.journal import JournalBatches, request_from_json
 from tutelage.teacher.journal_file import request_to_json
 
 SECRET = "sk-not-a-real-key-" + "0123456789"

@@ -19,10 +19,10 @@ from tutelage.teacher import (  # noqa: E402
     LocalTeacher,
     Request,
     TeacherSettings,
-    local_generation,
+    local,
     open_teacher,
 )
-from tutelage.teacher.local_generation import LocalModel, _choose  # noqa: E402
+from tutelage.teacher.local import LocalModel, _choose  # noqa: E402
 
 RequestFor = Callable[..., Request]
 TEMPLATE = (
@@ -159,13 +159,13 @@ def test_a_device_that_does_not_exist_is_an_error(
 def test_a_processor_that_is_slow_in_bfloat16_computes_in_float32(
     *, fast: bool, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local_generation, "cpu_multiplies_bfloat16", lambda: fast)
+    monkeypatch.setattr(local, "cpu_multiplies_bfloat16", lambda: fast)
     saved = tmp_path / "saved"
     model = transformers.AutoModelForCausalLM.from_pretrained(folder)
     model.to(torch.bfloat16).save_pretrained(saved)
     transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(saved)
     settings = TeacherSettings(kind="local", model=str(saved), device="cpu")
-    dtype = local_generation.load(settings)._model.dtype
+    dtype = local.load_local_model(settings)._model.dtype
     assert dtype == (torch.bfloat16 if fast else torch.float32)
 
 
@@ -200,14 +200,14 @@ def test_an_interrupted_batch_ends_at_once(
 ) -> None:
     ask(teacher, request_for())  # the model is loaded
     tokens: list[int] = []
-    choose = local_generation._choose
+    choose = local._choose
 
     def slow(*args: Any, **kwargs: Any) -> int:
         tokens.append(1)
         time.sleep(0.05)
         return max(1, choose(*args, **kwargs))  # never ends by itself
 
-    monkeypatch.setattr(local_generation, "_choose", slow)
+    monkeypatch.setattr(local, "_choose", slow)
 
     async def scene() -> None:
         asking = asyncio.create_task(teacher.ask(request_for("x", max_tokens=40)))
@@ -222,19 +222,19 @@ def test_the_sampler_follows_the_distribution() -> None:
     scores_V = torch.tensor([0.5, 0.2, 0.3]).log()
     request = Request(model="m", messages=_turn(), temperature=1.0)
     draws = [0.0, 0.49, 0.51, 0.79, 0.81, 0.999999]
-    chosen = [_choose(scores_V, request=request, draw=draw) for draw in draws]
+    chosen = [_choose(scores_V, request=request, quantile=draw) for draw in draws]
     assert chosen == [0, 0, 2, 2, 1, 1]
     cut = replace(request, top_p=0.7)  # keeps 0.5 and 0.3
-    assert [_choose(scores_V, request=cut, draw=d) for d in (0.62, 0.63, 0.99)] == [0, 2, 2]
+    assert [_choose(scores_V, request=cut, quantile=d) for d in (0.62, 0.63, 0.99)] == [0, 2, 2]
     cold = replace(request, temperature=0.5)  # 25 : 4 : 9
-    assert [_choose(scores_V, request=cold, draw=d) for d in (0.65, 0.66, 0.9)] == [0, 2, 1]
-    assert _choose(scores_V, request=replace(request, temperature=0.0), draw=0.99) == 0
+    assert [_choose(scores_V, request=cold, quantile=d) for d in (0.65, 0.66, 0.9)] == [0, 2, 1]
+    assert _choose(scores_V, request=replace(request, temperature=0.0), quantile=0.99) == 0
 
 
 def test_logits_that_are_not_finite_are_an_error_not_a_text() -> None:
     request = Request(model="m", messages=_turn(), temperature=0.0)
     with pytest.raises(TeacherError, match="not finite"):
-        _choose(torch.tensor([0.0, float("nan")]), request=request, draw=0.5)
+        _choose(torch.tensor([0.0, float("nan")]), request=request, quantile=0.5)
 
 
 def test_a_model_without_a_chat_template_is_no_teacher(

@@ -261,7 +261,7 @@ def test_the_loss_of_liger_is_that_of_the_trainer(
 def test_one_process_uses_one_of_several_cards(tmp_path: Path) -> None:
     from trl import SFTConfig
 
-    from tutelage.training.quiet import quiet
+    from tutelage.training.model_weights import quiet
     from tutelage.training.trainer import _on_one_device
 
     with quiet():
@@ -278,7 +278,7 @@ def test_every_mode_trains_on_the_tokens_that_are_scored(
     rows: Path, student: Path, tmp_path: Path, padding_free: str, method: str
 ) -> None:
     from tutelage.progress import Silent
-    from tutelage.training.microbatches import in_parts
+    from tutelage.training.loss import in_parts
     from tutelage.training.trainer import build_trainer
 
     settings = QUICK.model_copy(update={"padding_free": padding_free, "method": method})
@@ -299,7 +299,7 @@ def test_a_model_that_reads_on_across_the_border_of_joined_rows_is_found_out() -
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, MambaConfig, MambaForCausalLM
 
-    from tutelage.training.microbatches import reads_joined_rows
+    from tutelage.training.loss import reads_joined_rows
 
     torch.manual_seed(0)
     tiny = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 1, "intermediate_size": 16}

@@ -1,9 +1,10 @@
-"""Does a response reach the reference answer?"""
+"""Whether a response reaches the reference answer, and the same verdict with the sides swapped."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tutelage.verification import Claim, VerifySettings, verify_table
 from tutelage.verification.math_equivalence import (
     HardClaim,
     check_maths,
@@ -139,3 +140,260 @@ def test_a_list_is_unsure_only_where_one_of_its_members_is():
 )
 def test_markup_is_taken_away_and_meaning_is_not(text, bare):
     assert strip_markup(text) == bare
+
+
+BOXED = r"\boxed{%s}"
+SAID = "The answer is %s."
+CASES = [
+    # reference, answer, verdict
+    (r"\frac{1}{2^{99}}", r"\frac{1}{2^{98}}", "wrong"),
+    (r"1.5 \times 10^{-12}", "1.5e-12", "right"),
+    ("10^{20}", "10^{20}+1", "wrong"),
+    (r"\frac{2^{2005}+1}{3\cdot 2^{2006}}", r"\frac{1}{3\cdot 2^{2006}}", "wrong"),
+    (r"1-\frac{1}{\mathrm{e}}", r"1+\frac{1}{\mathrm{e}}", "wrong"),
+    (r"1-\frac{1}{e}", r"\frac{e-1}{e}", "right"),
+    ("n=2, 3, 4", "n=1, 2, 3", "wrong"),
+    ("D = (0,1)", "D = (0, 1.5)", "wrong"),
+    (r"\pm 3", "3, -3", "right"),
+    (r"1 \pm \sqrt{5}", r"1+\sqrt{5}, 1-\sqrt{5}", "right"),
+    (r"2 \pm i", "2+i, 2-i", "right"),
+    (r"2\sqrt{3}", "2*sqrt(3)", "right"),
+    (r"2\sqrt{3}", "2 sqrt(3)", "right"),
+    ("e^2", "exp(2)", "right"),
+    (r"\sqrt{2}", "2^(1/2)", "right"),
+    (r"\frac{3\pi}{4}", "3pi/4", "right"),
+    (r"\frac{3\pi}{4}", "3*pi/4", "right"),
+    ("3+4i", "4i+3", "right"),
+    ("3+4i", "3-4i", "wrong"),
+    ("-1", "i^2", "right"),
+    (r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", r"\begin{bmatrix}1&2\\3&4\end{bmatrix}", "right"),
+    (r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", "[[1,2],[3,4]]", "right"),
+    (r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", r"\begin{pmatrix}1&2\\3&5\end{pmatrix}", "wrong"),
+    (r"x \ge 2", r"[2,\infty)", "right"),
+    (r"[2,\infty)", "x > 2", "wrong"),
+    (r"m \ge \sqrt{2}", r"m \in [\sqrt{2}, +\infty)", "right"),
+    (r"x<1 \text{ or } x>3", r"(-\infty,1)\cup(3,\infty)", "right"),
+    (r"(-\infty,1)\cup(3,\infty)", r"(3,\infty)\cup(-\infty,1)", "right"),
+    ("x > 2", "2 < x", "right"),
+    (r"1\le x<3", "[1,3)", "right"),
+    (r"x \neq 3", r"(-\infty,3)\cup(3,\infty)", "right"),
+    (r"\{1,2,3\}", "3, 2, 1", "right"),
+    (r"\{1,2\}", r"\{1,3\}", "wrong"),
+    ("(1,2)", "(2,1)", "wrong"),
+    ("x=1, y=2", "y=2, x=1", "right"),
+    ("x=1,y=2", "x=2,y=1", "wrong"),
+    ("(1,2)", "x=1, y=2", "right"),
+    ("2x+4y-3=0", r"y=-\frac{1}{2}x+\frac{3}{4}", "right"),
+    ("y=2x+1", "2x+1", "right"),
+    ("y=2x+1", "y=2x-1", "wrong"),
+    ("x^2+y^2=1", "x^2+y^2-1=0", "right"),
+    (r"\sin^2 x", r"1-\cos^2 x", "right"),
+    (r"\sqrt{1/n}", r"\frac{1}{\sqrt{n}}", "right"),
+    ("(x+1)^2", "x^2+2x+1", "right"),
+    ("|x|", "x", "wrong"),
+    (r"\ln 4", r"2\ln 2", "right"),
+    (r"\log_2 8", "3", "right"),
+    ("101_2", "101_{2}", "right"),
+    ("101_2", "110_2", "wrong"),
+    ("5", "101_2", "right"),
+    ("101_2", "5", "right"),
+    ("1F_{16}", "0x1F", "right"),
+    ("42_8", "42_9", "wrong"),
+    ("210_3", "210 (base 3)", "right"),
+    ("5 km", "5 miles", "wrong"),
+    ("90 minutes", "1.5 hours", "right"),
+    ("90 minutes", "1 hour 30 minutes", "right"),
+    ("2.5 kg", "2500 g", "right"),
+    ("2.5 kg", "2500 grams", "right"),
+    ("3 feet", "36 inches", "right"),
+    ("60 mph", "60 miles per hour", "right"),
+    ("36 km/h", "10 m/s", "right"),
+    ("25 cm^2", r"25\text{ cm}^2", "right"),
+    ("25 cm^2", r"0.0025\text{ m}^2", "right"),
+    ("25 cm^2", r"25 \text{ cm}^3", "cannot_check"),
+    ("25 cm", "25", "right"),
+    ("2 hours", "120", "cannot_check"),
+    ("50%", "0.5", "right"),
+    ("$5", "500 cents", "right"),
+    ("$5", "5 cents", "wrong"),
+    ("5 apples", "5", "right"),
+    ("3 weeks", "21 days", "right"),
+    ("2:3", "4:6", "cannot_check"),
+    ("2:3", "3:2", "wrong"),
+    ("3:30 PM", "3:30 pm", "right"),
+    ("3:30 PM", "15:30", "right"),
+    ("3:30 PM", "3:30 AM", "wrong"),
+    ("3:30 PM", "3:30", "cannot_check"),
+    (r"1,2,\ldots,n", r"1,3,5,\ldots,2n-1", "cannot_check"),
+    (r"\pi", "3.14159265", "right"),
+    (r"\pi", "3.14", "wrong"),
+    ("1/3", "0.33", "wrong"),
+    (r"\infty", "infinity", "right"),
+    (r"\emptyset", r"\varnothing", "right"),
+    (r"\mathbb{R}", r"(-\infty,\infty)", "right"),
+    (r"\frac{\sqrt{3}}{3}", r"\frac{1}{\sqrt{3}}", "right"),
+    ("5!", "120", "right"),
+    (r"\binom{5}{2}", "10", "right"),
+    (r"-\frac{1}{2}", "-0.5", "right"),
+    ("1000000000001", "1000000000000", "wrong"),
+    ("x+y<3", "3>x+y", "right"),
+    ("x+y<3", "2x+2y<6", "right"),
+    ("x+y<3", "x+y>3", "wrong"),
+    ("1{,}000", "1000", "right"),
+    ("0.5", r"\frac{1}{2}", "right"),
+    (r"45^\circ", "45", "right"),
+    (r"\text{Monday}", "Monday", "right"),
+    ("f(x)=x^2", "x^2", "right"),
+    ("2^{10}", "1024", "right"),
+    ("2^{10}", "2**10", "right"),
+    (r"3\frac{1}{2}", "3.5", "right"),
+    ("3^{200}", "3^{200}+1", "wrong"),
+    (r"\frac{1}{7^{300}}", r"\frac{1}{7^{300}+1}", "wrong"),
+    (r"0.1\overline{6}", "1/6", "right"),
+    ("0.(3)", r"\frac13", "right"),
+    (r"2\frac12", "2½", "right"),
+    ("3<x<5", "x>3 and x<5", "right"),
+    ("(3,5)", "x<5 and x>3", "right"),
+    ("x>3 and x<5", "x>3 or x<5", "wrong"),
+    ("1<x<3", "x>1, x<3", "right"),
+    (r"\{x \mid x>2\}", "x>2", "right"),
+    (r"\{x \in \mathbb{R} : x > 1\}", r"(1,\infty)", "right"),
+    (r"\emptyset", "no solution", "right"),
+    (r"\{1,1,2\}", r"\{1,2\}", "cannot_check"),
+    (r"\{1,2,2\}", r"\{1,2,3\}", "wrong"),
+    (r"\begin{bmatrix} 1 & 0 \\ 0 & 1 \end{bmatrix}", "[[1, 0], [0, 1]]", "right"),
+    (r"\begin{pmatrix}1\\2\\3\end{pmatrix}", "(1,2,3)", "right"),
+    (r"\begin{pmatrix}1\\2\\3\end{pmatrix}", "(1,2,4)", "wrong"),
+    (r"\langle 1,2\rangle", "(1,2)", "right"),
+    ("(x,y)=(2,-1)", "x=2, y=-1", "right"),
+    (r"\arctan(2)", "atan(2)", "right"),
+    (r"\sin(x)", "sin x", "right"),
+    (r"\sin 30^\circ", "1/2", "right"),
+    (r"\sqrt{2}+\sqrt{3}", "sqrt 2 + sqrt 3", "right"),
+    (r"\binom{10}{3}", "C(10,3)", "right"),
+    (r"\ln 2", "log(2)", "cannot_check"),
+    ("25%", "0.25%", "wrong"),
+    ("2 dozen", "24 dozen", "wrong"),
+    ("100 °C", "212 °F", "right"),
+    ("20 °C", "20 °F", "wrong"),
+    ("100 °C", "373.15 K", "right"),
+    ("2 tons", "2000 kg", "right"),
+    ("90 degrees", r"\frac{\pi}{2} radians", "cannot_check"),
+    (r"10\pi\text{ cm}^2", r"10\pi\text{ cm}", "cannot_check"),
+    (r"10\pi\text{ cm}", r"10\pi\text{ m}", "wrong"),
+    (r"\frac{\pi}{2}\text{ m}", r"50\pi\text{ cm}", "right"),
+    ("12.5", "12,5", "cannot_check"),
+    ("-3", "negative three", "right"),
+    ("No", "Yes", "wrong"),
+    ("true", "yes", "cannot_check"),
+    ("Tuesday", "It is Tuesday.", "cannot_check"),
+    ("January 5", "Jan 5", "cannot_check"),
+    (
+        r"\begin{pmatrix}6&8\end{pmatrix}",
+        r"\begin{pmatrix}1&2\end{pmatrix}+\begin{pmatrix}5&6\end{pmatrix}",
+        "right",
+    ),
+    (r"\{1\pm\sqrt{5},-2\}", r"\{-2, 1+\sqrt5, 1-\sqrt5\}", "right"),
+    (r"\frac{3\pm\sqrt{5}}{2}", r"\frac{3+\sqrt5}{2},\frac{3-\sqrt5}{2}", "right"),
+    (r"\{1,2\}\cup\{3\}", r"\{1,2,3\}", "right"),
+    ("(1,2),(3,4)", "(3,4),(1,2)", "right"),
+    ("(1,2),(3,4)", "(1,2),(4,3)", "wrong"),
+    (r"11,\! 111,\! 100", "11111100", "right"),
+    ("1.234.567", "1234567", "right"),
+    ("0.333...", "1/3", "right"),
+    ("0.999...", "1", "right"),
+    (r"\pi", "3.14159...", "cannot_check"),
+    (r"17 \pmod{5}", "2", "right"),
+    (r"x\equiv 3\pmod{7}", r"10 \pmod 7", "right"),
+    (r"x\equiv 3\pmod{7}", r"x\equiv 4\pmod{7}", "wrong"),
+    (r"\begin{cases}x=1\\y=2\end{cases}", "x=1, y=2", "right"),
+    (r"\begin{cases}x>1\\x<3\end{cases}", "(1,3)", "right"),
+    (r"\mathbb{R}", "all real numbers", "right"),
+    (r"(0,\infty)", r"\mathbb{R}^+", "right"),
+    ("undefined", "DNE", "cannot_check"),
+    ("(1,2)", "the origin", "cannot_check"),
+    ("2x+z=1", "1", "wrong"),
+    ("x=5+5+1=11", "11", "right"),
+    (r"f^{-1}(x)=\frac{x}{2}", "x/2", "right"),
+    ("P(X>2)=0.3", "0.3", "right"),
+    (r"m\angle ABC=60^\circ", "60", "right"),
+    (r"\theta=\frac{\pi}{4}", r"\frac{\pi}{4}", "right"),
+    (r"-\frac{-1}{2}", "0.5", "right"),
+    (r"\frac{1}{2}mv^2", "0.5mv^2", "right"),
+    (r"\approx 3.14", "3.14", "right"),
+    ("1/2 or 0.5", "0.5", "right"),
+    ("1331 and 1728", "1728", "wrong"),
+    ("two thirds", "2/3", "right"),
+    ("1 year", "365 days", "cannot_check"),
+    ("10 N", "10 kg m/s^2", "cannot_check"),
+    ("9.8 m/s^2", "9.8", "right"),
+    ("1 kWh", "3.6 MJ", "cannot_check"),
+    ("3 pm", "15:00", "right"),
+    ("lcm(12,18)", "36", "right"),
+    ("C_5^2", "10", "right"),
+    ("floor(3.7)", "3", "right"),
+    (r"\frac{d}{dx}(x^2)", "2x", "right"),
+    (r"\lim_{x\to\infty}\frac1x", "0", "right"),
+    ("2+3j", "2+3i", "right"),
+    (r"\textbf{(B)}\ 42", "B", "right"),
+    (r"\textbf{(B)}\ 42", "42", "right"),
+    (r"\textbf{(B)}\ 42", "C", "wrong"),
+    (r"2k\pi, k\in\mathbb{Z}", r"2n\pi, n \in \mathbb{Z}", "right"),
+    ("AB", "BA", "cannot_check"),
+]
+THOUGHTS = [
+    ("<think>It is \\boxed{41}</think>The answer is 42.", "right"),
+    ("<think>It is 42</think>The answer is 41.", "wrong"),
+    ("It is 42</think>\\boxed{43}", "wrong"),
+    ("<think>\\boxed{42}</think>", "no_answer"),
+    ("<think>\\boxed{42} or so, let me", "no_answer"),
+    ("[THINK]41[/THINK] 42", "right"),
+]
+
+
+def _verdicts(claims, check="maths"):
+    settings = VerifySettings(check=check, processes=1)
+    return [verdict.verdict for verdict in verify_table(claims, settings)]
+
+
+@pytest.fixture(scope="module")
+def verdicts():
+    """One worker for all, which takes its time to start."""
+    pytest.importorskip("math_verify")
+    claims = [Claim(response=BOXED % answer, reference=ref) for ref, answer, _ in CASES]
+    swapped = [Claim(response=BOXED % ref, reference=answer) for ref, answer, _ in CASES]
+    found = _verdicts([*claims, *swapped])
+    return found[: len(CASES)], found[len(CASES) :]
+
+
+@pytest.mark.parametrize("index", range(len(CASES)))
+def test_a_hard_answer_has_its_verdict(index, verdicts):
+    assert verdicts[0][index] == CASES[index][2], CASES[index]
+
+
+@pytest.mark.parametrize("index", range(len(CASES)))
+def test_the_order_of_the_two_does_not_matter(index, verdicts):
+    assert verdicts[1][index] == CASES[index][2], CASES[index]
+
+
+@pytest.mark.parametrize(("response", "verdict"), THOUGHTS)
+def test_only_what_follows_the_thinking_counts(response, verdict):
+    claim = Claim(response=response, reference="42", choices=("42", "41"))
+    assert _verdicts([claim], check="number") == [verdict]
+
+
+def test_thinking_is_left_out_of_every_other_check():
+    tests = "assert f(1) == 2"
+    block = "```python\ndef f(x):\n    return {}\n```\n"
+    program = f"<think>\n{block.format('x')}</think>\n{block.format(2)}"
+    assert _verdicts([Claim(response="<think>B?</think>A", reference="A")], check="choice") == [
+        "right"
+    ]
+    assert _verdicts([Claim(response="<think>no</think>yes", reference="yes")], check="exact") == [
+        "right"
+    ]
+    assert _verdicts([Claim(response="<think>A", reference="A")], check="choice") == ["no_answer"]
+    assert _verdicts([Claim(response=program, tests=tests)], check="code") in (
+        ["right"],
+        ["cannot_check"],
+    )

@@ -1,9 +1,10 @@
-"""Many claims: one verdict each, in order."""
+"""Many claims: one verdict each, in order; what a verdict holds, and the settings."""
 
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from tutelage.data.schemas import VERDICTS
 from tutelage.errors import DataError, SettingsError
@@ -11,7 +12,44 @@ from tutelage.teacher import ScriptedTeacher
 from tutelage.verification.config import VerifySettings
 from tutelage.verification.run import verify_responses, verify_table
 from tutelage.verification.sandbox import why_no_sandbox
-from tutelage.verification.verdict import Claim, Constraint
+from tutelage.verification.verdict import RULINGS, Claim, Constraint, Verdict, right, shorten
+
+
+def test_there_are_four_verdicts_and_none_is_a_number():
+    assert RULINGS == ("right", "wrong", "no_answer", "cannot_check")
+    for verdict in ("1", "0.0", "failed", ""):
+        with pytest.raises(DataError, match="unknown verdict"):
+            Verdict(verdict=verdict, evidence="x")
+
+
+def test_a_verdict_without_evidence_is_refused():
+    with pytest.raises(DataError, match="without evidence"):
+        right("")
+
+
+@given(st.text(), st.integers(20, 100))
+def test_a_shortened_text_fits_and_keeps_its_ends(text, limit):
+    short = shorten(text, limit)
+    assert len(short) <= limit
+    if len(text) <= limit:
+        assert short == text
+    else:
+        assert text.startswith(short[:5])
+        assert text.endswith(short[-5:])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"check": "vibes"}, {"processes": 0}, {"time_limit_seconds": 0}, {"chekc": "maths"}],
+)
+def test_a_wrong_setting_is_refused(wrong):
+    with pytest.raises(ValidationError):
+        VerifySettings(**wrong)
+
+
+def test_isolation_is_the_default():
+    assert VerifySettings().allow_weak_sandbox is False
+
 
 NUMBER = VerifySettings(check="number", processes=1)
 MATHS = VerifySettings(check="maths", processes=2, time_limit_seconds=1)

@@ -131,7 +131,7 @@ def train(
         >>> tt.evaluate(trained, {"choice": "arc_easy.jsonl"})                   # doctest: +SKIP
     """
     from tutelage.distributed import runs_on_ray
-    from tutelage.distributed.training_tasks import train_on_ray
+    from tutelage.distributed.ray_tasks import train_on_ray
     from tutelage.pipeline import estimate_training
     from tutelage.pipeline.train_stage import train as work
 
@@ -294,7 +294,7 @@ def evaluate(
         0.41
     """
     from tutelage.distributed import runs_on_ray
-    from tutelage.distributed.training_tasks import evaluate_on_ray
+    from tutelage.distributed.ray_tasks import evaluate_on_ray
     from tutelage.pipeline import estimate_evaluation
     from tutelage.pipeline.train_stage import evaluate as work
 

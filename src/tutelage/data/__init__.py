@@ -16,7 +16,7 @@ from tutelage.data.example import (
     response_of,
     uses_tools,
 )
-from tutelage.data.field_aliases import FIELD_NAMES, FieldName, Shape
+from tutelage.data.field_aliases import FieldName, Shape
 from tutelage.data.file_formats import Format
 from tutelage.data.file_records import Record
 from tutelage.data.ids import candidate_id_of, content_hash, example_id_of
@@ -37,7 +37,6 @@ from tutelage.data.token_table import TargetTokens
 from tutelage.data.writers import (
     GatheredRows,
     TableWriter,
-    candidates_row,
     copy_file,
     lock_file,
     make_folder,
@@ -47,7 +46,6 @@ from tutelage.data.writers import (
     replacing,
     temporary_path,
     write_jsonl,
-    write_messages,
     write_table,
     write_text,
 )
@@ -55,7 +53,6 @@ from tutelage.data.writers import (
 __all__ = [
     "DUPLICATE",
     "END_VIEW",
-    "FIELD_NAMES",
     "INSTRUCTION_REFLECTION",
     "OK",
     "ORIGINAL",
@@ -87,7 +84,6 @@ __all__ = [
     "Unscored",
     "ViewName",
     "candidate_id_of",
-    "candidates_row",
     "content_hash",
     "context_of",
     "copy_file",
@@ -105,7 +101,6 @@ __all__ = [
     "temporary_path",
     "uses_tools",
     "write_jsonl",
-    "write_messages",
     "write_table",
     "write_text",
 ]

@@ -28,7 +28,7 @@ _CHUNK_BYTES = 1 << 20
 _ZSTD_CHUNK_BYTES = 1 << 16
 _BOMB_BYTES = 1 << 30
 _BOMB_RATIO = 250
-"""Above one gigabyte, a file that expands by more than this factor is refused as damaged: text
+"""Above one gigabyte, a file that expands by more than this factor is rejected as damaged: text
 compresses 3 to 20 times, one row repeated over and over about 100 times.
 """
 
@@ -76,7 +76,7 @@ def head_of(path: Path, *, packing: Packing, size: int) -> bytes:
                 if len(head) >= size:
                     break
         except BrokenStreamError:
-            return bytes(head[:size])  # whoever reads the rows meets the break in its place
+            return bytes(head[:size])  # reading the rows reports the damage at its place
     return bytes(head[:size])
 
 

@@ -33,9 +33,7 @@ from tutelage.data.field_values import (
 from tutelage.data.thinking import split_thinking
 from tutelage.data.tool_calls import Call, calls_in, calls_of, calls_text, result_in, with_ids
 
-# ----------------------------------------------------------------------------------------------
 # The content of one turn: a text, or a list of typed parts.
-# ----------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True, kw_only=True)
@@ -112,9 +110,7 @@ def _add_part(found: Content, part: Mapping[str, object], *, place: str) -> None
             raise not_text(part, name=place)
 
 
-# ----------------------------------------------------------------------------------------------
 # Chat messages.
-# ----------------------------------------------------------------------------------------------
 
 
 _CALLS = "calls"  # no role of a message: such a turn belongs to the assistant

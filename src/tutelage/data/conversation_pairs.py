@@ -26,7 +26,7 @@ from tutelage.data.field_values import (
 from tutelage.data.tool_calls import TOOLS_IN_TEXT, calls_of, calls_text, tools_text, with_ids
 
 _OF_THE_TURN = ("response", "output", "completion", "chosen", "chosen_messages")
-"""Names of a response that may stand beside the turns it answers; others name a reference."""
+"""Names of a response that may occur next to the turns it answers; others name a reference."""
 SET_BY_TRAINER = frozenset(
     (
         *("messages", "tools", "add_generation_prompt", "chat_template"),
@@ -144,7 +144,7 @@ def pair_of(fields: Fields, shape: Shape) -> Pair:
     if tools is not None and any(
         turn.role == "system" and TOOLS_IN_TEXT in turn.content for turn in pair.context
     ):
-        # The system prompt describes them already: rendered again they would stand there twice.
+        # The system prompt describes them already: rendering them again would repeat them.
         pair = replace(pair, notes={**pair.notes, "tools": tools})
         tools = None
     if tools is not None:
@@ -362,7 +362,7 @@ def _best_thread(root: Mapping[str, object]) -> list[Message]:
         known = [r for r in replies if isinstance(r, Mapping)] if is_list(replies) else []
         node = min(known, key=_rank, default=None)
     if turns[-1].role == "user" and len(turns) > 1:
-        turns.pop()  # a question nobody answered
+        turns.pop()  # a question without an answer
     return turns
 
 
@@ -385,7 +385,7 @@ def _response(fields: Fields, *, tools: bool) -> Message | None:
         calls = _calls_as_answer(fields) if tools else None
         if calls is not None:
             return calls
-        # A rationale is an extra beside an answer: where it is null, nothing was to be answered.
+        # A rationale is an addition to an answer: where it is null, nothing was to be answered.
         names = {own.lower() for own in fields.names("response")}
         return answer("") if names - {"rationale"} else None
     if isinstance(value, Mapping) and is_conversation([value]):

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from tutelage.data.byte_streams import Packing, head_of, packing_of, unreadable
-from tutelage.data.file_records import BOM, DECODER
-from tutelage.data.json_stream import list_of_rows
+from tutelage.data.file_records import BOM, DECODER, list_of_rows
 from tutelage.errors import DataError
 
 Format: TypeAlias = Literal["auto", "json", "jsonl", "csv", "tsv", "parquet", "arrow"]
@@ -111,7 +110,7 @@ def chosen_split(names: Sequence[str], *, split: str | None, place: str) -> str:
         place: The source, for the error.
 
     Raises:
-        DataError: It is not there, or there are several and none was asked for.
+        DataError: It does not exist, or there are several and none was asked for.
     """
     if split is None and len(names) == 1:
         return names[0]

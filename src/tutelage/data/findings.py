@@ -9,9 +9,8 @@ from typing import Any
 
 from tutelage.data.chat_messages import ROLE_OF
 from tutelage.data.example import ORIGINAL, Candidate, Message
-from tutelage.data.field_aliases import ALIASES, FieldMap
+from tutelage.data.field_aliases import ALIASES, OF_THE_PROMPT, OF_TOOLS, THINKING, FieldMap
 from tutelage.data.field_values import clean_text
-from tutelage.data.text_columns import OF_THE_PROMPT, OF_TOOLS, THINKING
 from tutelage.errors import DataError
 
 _FIELDS_SHOWN = 20
@@ -61,7 +60,7 @@ class Findings:
     Attributes:
         fields: Names of the fields of the rows.
         one_response_each: Whether rows of one instruction may be responses to choose from, which
-            nobody has said.
+            the user has not said.
     """
 
     fields: FieldMap

@@ -36,9 +36,7 @@ for _name, _meant in html5.items():
         _ENTITIES.setdefault(_meant, []).append(_name.rstrip(";"))
 
 
-# ----------------------------------------------------------------------------------------------
 # A text in forms that are compared quickly.
-# ----------------------------------------------------------------------------------------------
 
 _SPACE = b"\t\n\v\f\r\x1c\x1d\x1e\x1f "
 _NOT_ASCII = bytes(range(128, 256))
@@ -54,7 +52,7 @@ _SMALL = 200
 
 _LEAST_NEEDLE = 4
 _MOST_OF_CHARACTER = 64
-"""Longest form of one character, with what may stand before the next one."""
+"""Longest form of one character, with what may come before the next one."""
 
 
 class KeyText:
@@ -104,7 +102,7 @@ class KeyText:
 
     @cached_property
     def hex(self) -> bytes:
-        """Hexadecimal digits in one form, without what may stand between bytes."""
+        """Hexadecimal digits in one form, without what may come between bytes."""
         return _hex(self.ascii)
 
     @cached_property
@@ -140,9 +138,7 @@ def _hex(text: bytes) -> bytes:
     return text.translate(_HEX_DIGITS, _SPACE + b":,;\\xXuU+0")
 
 
-# ----------------------------------------------------------------------------------------------
 # Forms of a key.
-# ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

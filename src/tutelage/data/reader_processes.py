@@ -22,7 +22,6 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
-from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
 import pyarrow as pa
@@ -36,10 +35,10 @@ from tutelage.data.file_records import (
     Records,
     broken,
     csv_records,
+    json_records,
     jsonl_records,
 )
-from tutelage.data.json_stream import json_records
-from tutelage.data.plain_rows import PlainTexts, plain_texts
+from tutelage.data.row_parser import PlainTexts, plain_texts
 from tutelage.data.sources import (
     Part,
     Piece,
@@ -72,9 +71,7 @@ Item: TypeAlias = Record | tuple[int, PlainTexts]
 """A record to be read here, or the line and the texts of a plain row."""
 
 
-# ----------------------------------------------------------------------------------------------
 # Segments: pieces of a file that can be read without what is in front of them.
-# ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +206,7 @@ def _values(chunks: Chunks, records_of: Callable[[Chunks], Records]) -> Segments
         yield Values(found)
 
 
-# ----------------------------------------------------------------------------------------------
 # A reader process.
-# ----------------------------------------------------------------------------------------------
 
 
 def serve() -> None:
@@ -299,9 +294,7 @@ def _record(line: int, value: object, problem: tuple[str, str] | None) -> Record
     return Record(line, value, None if problem is None else Problem(*problem))
 
 
-# ----------------------------------------------------------------------------------------------
 # The reader's side.
-# ----------------------------------------------------------------------------------------------
 
 
 def process_count() -> int:
@@ -368,12 +361,7 @@ class ReaderProcesses:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for process in self._started:
             process.end()
 

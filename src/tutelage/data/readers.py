@@ -14,13 +14,18 @@ from tutelage.data.field_values import UnreadableRowError, clean_text
 from tutelage.data.file_formats import Format
 from tutelage.data.file_records import Problem, Record
 from tutelage.data.findings import Findings, hint_for, refuse_unfound
-from tutelage.data.plain_rows import PlainTexts, blank_of, plain_parts, plain_texts
 from tutelage.data.reader_processes import FEW_ROWS, Item, ReaderProcesses, process_count
-from tutelage.data.row_parser import ParsedRow, parse_row
+from tutelage.data.row_parser import (
+    ParsedRow,
+    PlainTexts,
+    blank_of,
+    parse_row,
+    plain_parts,
+    plain_texts,
+)
 from tutelage.data.sources import IN_MEMORY, Part, Source, parts_of
 from tutelage.errors import DataError
 
-# ----------------------------------------------------------------------------------------------
 # Conversations that a file stores message by message, each naming the one it replies to
 # (OASST).
 #
@@ -32,7 +37,6 @@ from tutelage.errors import DataError
 # Every message of the assistant becomes a row of its own, with the messages in front of it. Only
 # the
 # messages of the tree that is read at the moment are kept.
-# ----------------------------------------------------------------------------------------------
 
 
 PART = "part_of_a_conversation"
@@ -83,9 +87,7 @@ class Trees:
         return {"messages": turns[::-1], **rest}
 
 
-# ----------------------------------------------------------------------------------------------
 # Readers.
-# ----------------------------------------------------------------------------------------------
 
 
 ROW_OK = "ok"
@@ -151,7 +153,7 @@ class Row:
 
     Attributes:
         row: 0-based, counted over all files in order.
-        file: The file it stands in, as the user wrote it.
+        file: The file that holds it, as the user wrote it.
         line: 1-based: the line it starts on, or its position in a file without lines.
         status: `ok`, `duplicate`, or why it is no example: `malformed_json`, `malformed_csv`,
             `bad_encoding`, `nested_too_deeply`, `row_too_large`, `broken_file`, `not_an_object`,

@@ -240,7 +240,7 @@ def _letters(text: str) -> str:
 def _flat_letters(text: str) -> str:
     """Letters and digits in ASCII of a text in one form, as `_letters`, without the others.
 
-    Whatever `_letters` holds of ASCII letters in a row stands here in a row, too.
+    Consecutive ASCII letters of `_letters` are consecutive here, too.
     """
     if "<" in text:
         text = _TAG.sub("", text)
@@ -386,7 +386,7 @@ def _octets_of_85(run: str) -> Iterator[bytes]:
     letters = set(body)
     for form, to_first, _ in _BASE85:
         if letters <= form:
-            with suppress(ValueError):  # a group of five that stands for more than four bytes
+            with suppress(ValueError):  # a group of five that encodes more than four bytes
                 yield _decode_85(body.translate(to_first))
 
 

@@ -14,13 +14,17 @@ import pyarrow.parquet as pq
 
 from tutelage.data.byte_streams import chunks_of, native_file
 from tutelage.data.file_formats import DataFile, Format, chosen_split, files_of, is_data_name, sniff
-from tutelage.data.file_records import Record, Records, csv_records, jsonl_records, problem_at
-from tutelage.data.json_stream import json_records
+from tutelage.data.file_records import (
+    Record,
+    Records,
+    csv_records,
+    json_records,
+    jsonl_records,
+    problem_at,
+)
 from tutelage.errors import DataError, MissingExtraError
 
-# ----------------------------------------------------------------------------------------------
 # Records of Parquet and Arrow files, and of Arrow tables in memory, batch by batch.
-# ----------------------------------------------------------------------------------------------
 
 
 _BATCH_ROWS = 1024
@@ -154,9 +158,7 @@ def batch_records(batch: pa.RecordBatch, *, before: int) -> Records:
         yield Record(index, row, None)
 
 
-# ----------------------------------------------------------------------------------------------
 # Sources.
-# ----------------------------------------------------------------------------------------------
 
 
 Source: TypeAlias = str | Path | Iterable[str | Path] | Iterable[Mapping[str, Any]]

@@ -35,7 +35,7 @@ class StoredShape(BaseModel):
 
 
 def optional() -> Any:
-    """A value that a document need not have; where it is there, it has the declared type."""
+    """A value that a document need not have; where present, it has the declared type."""
     return Field(default=None)
 
 

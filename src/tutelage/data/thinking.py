@@ -25,7 +25,7 @@ class Thinking:
     """A response split into its thinking and its answer.
 
     Attributes:
-        thoughts: What stands in front of the answer, without the markers; None where the
+        thoughts: What comes before the answer, without the markers; None where the
             response holds no thinking. Empty thoughts are an empty text.
         answer: What follows the last closed thought; the whole response where there is no
             thinking; empty where the last thought is not closed.
@@ -173,7 +173,7 @@ def _harmony(text: str) -> Iterator[_Piece]:
         if between := text[at : turn.start()].strip():
             yield _Piece(thought=False, text=between, closed=True)
         final = turn[1].lower() == "final"
-        # A channel other than the final one ends where the next turn or its own end stands.
+        # A channel other than the final one ends where the next turn or its own end begins.
         closed = final or bool(turn["end"]) or turn.end() < len(text)
         yield _Piece(thought=not final, text=turn[2], closed=closed)
         at = turn.end()

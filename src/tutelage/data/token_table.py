@@ -56,12 +56,6 @@ class TargetTokens:
     ids_T: NDArray[np.int32]
     starts_T: NDArray[np.int32]
 
-    @property
-    def pieces(self) -> list[str]:
-        """Text of each token."""
-        ends = [*self.starts_T[1:].tolist(), len(self.text)]
-        return [self.text[a:b] for a, b in zip(self.starts_T.tolist(), ends, strict=True)]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredTokens:

@@ -17,9 +17,7 @@ from typing import Any, BinaryIO, Generic, Self, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tutelage.data.example import Candidate, Example, Message
 from tutelage.data.field_values import clean_text
-from tutelage.data.schemas import messages_to_arrow, plain_turns
 from tutelage.errors import DataError, RunError
 
 Gathered = TypeVar("Gathered")
@@ -188,7 +186,7 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> int:
     """Write a JSON Lines file atomically, in UTF-8.
 
     Args:
-        path: The file; one that is there is replaced.
+        path: The file; an existing one is replaced.
         rows: What JSON can hold. Lone surrogates become U+FFFD.
 
     Returns:
@@ -230,66 +228,6 @@ def _line(row: Mapping[str, object], *, path: Path, number: int) -> bytes:
     return clean_text(text).encode() + b"\n"
 
 
-def write_messages(
-    path: Path, rows: Iterable[tuple[Sequence[Message], Mapping[str, object]]]
-) -> int:
-    """Write conversations for trainers: `messages` first, then their provenance.
-
-    Args:
-        path: The file, such as `selected.jsonl`; one that is there is replaced.
-        rows: Each conversation with its provenance columns.
-
-    Returns:
-        How many lines were written.
-
-    Raises:
-        DataError: A provenance column is called `messages`, or as for `write_jsonl`.
-    """
-    return write_jsonl(path, (_message_row(path, messages, more) for messages, more in rows))
-
-
-def _message_row(
-    path: Path, messages: Sequence[Message], provenance: Mapping[str, object]
-) -> dict[str, object]:
-    if "messages" in provenance:
-        raise DataError(f"{path}: a provenance column may not be called 'messages'")
-    return {"messages": plain_turns(messages_to_arrow(messages)), **provenance}
-
-
-def candidates_row(example: Example, candidates: Iterable[Candidate]) -> dict[str, object]:
-    """JSON row of an example with all its candidates, which `read` can read again.
-
-    Args:
-        example: The example.
-        candidates: Its versions, each parent before what was made from it.
-
-    Returns:
-        `messages` (the original), `candidates`, and the reference, source and tools it has.
-    """
-    listed = [
-        {
-            "candidate_id": c.candidate_id,
-            "step": c.step,
-            "parent": c.parent_id,
-            "teacher": c.teacher,
-            "status": c.status,
-            "messages": plain_turns(messages_to_arrow(c.messages)),
-        }
-        for c in candidates
-    ]
-    row: dict[str, object] = {
-        "messages": plain_turns(messages_to_arrow(example.messages)),
-        "candidates": listed,
-    }
-    named = {
-        "reference": example.reference,
-        "source": example.source,
-        "tools": example.tools,
-        "chat_template_kwargs": example.template_args,
-    }
-    return row | {name: value for name, value in named.items() if value is not None}
-
-
 class TableWriter:
     """Writer of a Parquet table in batches; the file appears when it is complete.
 
@@ -299,7 +237,7 @@ class TableWriter:
             table.append([{"row": 0, "file": "a.jsonl", ...}])
 
     Args:
-        path: The file; one that is there is replaced.
+        path: The file; an existing one is replaced.
         schema: Schema of everything that is appended.
 
     Attributes:
@@ -444,9 +382,7 @@ def write_table(path: Path, table: pa.Table) -> None:
         writer.append_table(table)
 
 
-# ----------------------------------------------------------------------------------------------
 # File locks: one process at a time holds the lock of a file.
-# ----------------------------------------------------------------------------------------------
 
 
 def open_guarded(path: Path, *, flags: int) -> int:

@@ -26,8 +26,7 @@ from tutelage import errors
 from tutelage.data import OK, Candidate, content_hash, write_table
 from tutelage.data.schemas import CANDIDATES, CHUNK_REPORT, candidate_to_row, candidates_from_table
 from tutelage.data.token_table import arrays_of
-from tutelage.distributed.cluster import joined, worker_environment
-from tutelage.distributed.teacher_pool import opens_on_ray
+from tutelage.distributed.ray_tasks import joined, opens_on_ray, worker_environment
 from tutelage.errors import RunError, TutelageError
 from tutelage.models import resolve_device, resolve_dtype
 from tutelage.pipeline.config import RaySettings, ScoreSettings
@@ -36,11 +35,9 @@ from tutelage.pipeline.score_stage import Scorer, score_candidates, stored_schem
 from tutelage.progress import Progress
 from tutelage.student import Statistics, StudentSettings, chunks_of, open_student
 
-# ----------------------------------------------------------------------------------------------
 # What one worker does: a student of its own that reads whole chunks.
 #
 # This file imports nothing of Ray, so that what a worker computes can be tested without it.
-# ----------------------------------------------------------------------------------------------
 
 
 LIVES = 3
@@ -176,9 +173,7 @@ class ScoringWorker:
         write_table(self._folder.part(name), pa.Table.from_pylist(list(rows), schema=schema))
 
 
-# ----------------------------------------------------------------------------------------------
 # Score job.
-# ----------------------------------------------------------------------------------------------
 
 
 FAILED = "student_failed"
@@ -417,9 +412,7 @@ def _as_error(problem: Mapping[str, Any]) -> Exception:
     return RuntimeError(f"a worker failed:\n{problem['message']}")
 
 
-# ----------------------------------------------------------------------------------------------
 # Ray workers for the pipeline.
-# ----------------------------------------------------------------------------------------------
 
 
 class RayWorkers:

@@ -1,7 +1,7 @@
 """Evaluation of a student on tasks, with one row and status per item.
 
     items --> likelihoods of answers   (choice, held_out: the student reads)
-          --> answers it writes        (exact_match, ifeval, steps: the verification room checks)
+          --> answers it writes        (exact_match, ifeval, steps: verified)
           --> the lm-evaluation-harness
 
 Higher is better in every task. `statistics` says whether two evaluations differ.
@@ -9,7 +9,7 @@ Higher is better in every task. `statistics` says whether two evaluations differ
 
 from tutelage.evaluation.config import EvaluateSettings, TaskKind, TaskSettings
 from tutelage.evaluation.evaluate import evaluate_student, summary_of, task_means, tasks_left
-from tutelage.evaluation.results import UNITS, ItemResult, results_table
+from tutelage.evaluation.items import UNITS, ItemResult, results_table
 
 __all__ = [
     "UNITS",

@@ -9,9 +9,8 @@ from typing import Any, Literal
 from tutelage.data import Unscored, content_hash
 from tutelage.errors import StudentError
 from tutelage.evaluation.config import CPU_ANSWERS, TaskSettings
-from tutelage.evaluation.items import Item
+from tutelage.evaluation.items import Item, ItemResult
 from tutelage.evaluation.likelihood_tasks import asked
-from tutelage.evaluation.results import ItemResult
 from tutelage.models import give_memory_back
 from tutelage.models.hardware import Memory, kind_of, memory_of
 from tutelage.models.loading import bytes_a_token, load_model, memory_errors, needed
@@ -22,16 +21,14 @@ from tutelage.student.engine import OutOfMemoryError
 from tutelage.student.engine_vllm import VllmOfflineEngine
 from tutelage.verification import Claim, VerifySettings, check_constraint, verify_table
 
-# ----------------------------------------------------------------------------------------------
-# Answers the student writes by itself: greedy, in batches, each kept as soon as it is there.
+# Answers the student writes by itself: greedy, in batches, each stored as soon as it is complete.
 #
 # left padding    question      answer
 # [pad pad   |  q1 q2 q3   |  a1 a2 <end> pad]
-# ----------------------------------------------------------------------------------------------
 
 
 _USED = 0.7
-"""The part of the memory beside the weights that answers may take."""
+"""Share of the memory left by the weights that answers may take."""
 _MOST_ANSWERS = 256
 _VLLM_ANSWERS = 1024
 _ANY_ANSWER = "."
@@ -298,9 +295,7 @@ def _answer(
     )
 
 
-# ----------------------------------------------------------------------------------------------
 # Answer tasks.
-# ----------------------------------------------------------------------------------------------
 
 
 def exact_match(

@@ -28,10 +28,16 @@ from tutelage.data.stored_json import StoredShape, optional, read_stored
 from tutelage.errors import RunError, SettingsError
 from tutelage.evaluation.answer_tasks import Answer, answer_all, constraints_met, exact_match
 from tutelage.evaluation.config import EvaluateSettings, TaskSettings
-from tutelage.evaluation.items import Item, read_items, read_references
+from tutelage.evaluation.items import (
+    UNITS,
+    Item,
+    ItemResult,
+    read_items,
+    read_references,
+    results_table,
+)
 from tutelage.evaluation.likelihood_tasks import choose, gain, held_out, reasoning_quality
 from tutelage.evaluation.lm_eval_harness import folder_digest, run_harness
-from tutelage.evaluation.results import UNITS, ItemResult, results_table
 from tutelage.progress import Progress, Silent
 from tutelage.student import StudentModel, StudentSettings, open_student
 from tutelage.student.config import template_values
@@ -120,7 +126,7 @@ def evaluate_student(
 def tasks_left(
     model: str, tasks: Sequence[TaskSettings], settings: EvaluateSettings, out: Path
 ) -> list[TaskSettings]:
-    """The tasks that `evaluate_student` would evaluate: those whose rows are not there yet.
+    """The tasks that `evaluate_student` would evaluate: those without rows so far.
 
     Args:
         model: As for `evaluate_student`.
@@ -212,7 +218,7 @@ def _is_done(entry: Mapping[str, Any], task: TaskSettings, *, key: str, file: Pa
     """Whether the rows in a file are those of a task, by its entry in the manifest.
 
     An entry of the harness that names no filter is of a version that gave a document a row for
-    each filter, and took the first documents for a draw.
+    each filter, and took the first documents instead of a random sample.
     """
     same = entry.get("key") == key and (task.kind != "lm_eval" or "filter" in entry)
     return same and file.is_file()

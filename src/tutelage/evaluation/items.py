@@ -1,22 +1,26 @@
-"""Items of a task, read from a file; sampling depends only on their ids and a seed."""
+"""Items of a task, read from a file, and their results, one row per item.
+
+Which items are sampled depends only on their ids and a seed.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import pyarrow as pa
+
 from tutelage.data import ORIGINAL, Candidate, content_hash, read, read_records
 from tutelage.data.item_texts import field_value, item_text
+from tutelage.data.schemas import RESULTS
 from tutelage.errors import DataError
-from tutelage.evaluation.config import TaskSettings
+from tutelage.evaluation.config import TaskKind, TaskSettings
 from tutelage.verification import Constraint
 
-# ----------------------------------------------------------------------------------------------
 # Multiple choice as files hold it: what can be chosen, and which of it is right.
 #
 # choices: [red, blue]                             answer_index: 1, "1" or B
 # choices: {text: [red, blue], label: [A, B]}      answerKey: B         as ARC has it on the hub
 # question: {stem: Which?, choices: [{text: red, label: A}, ...]}       as ARC's own files have it
-# ----------------------------------------------------------------------------------------------
 
 
 _LEAST_CHOICES = 2
@@ -142,9 +146,7 @@ def _texts(value: object, *, what: str, place: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-# ----------------------------------------------------------------------------------------------
 # Items.
-# ----------------------------------------------------------------------------------------------
 
 
 _USUAL: Mapping[str, tuple[str, ...]] = {
@@ -339,3 +341,61 @@ def _unique(items: Iterable[Item], *, place: str) -> None:
                 hint="give the items ids of their own: `fields: {id: FIELD}`",
             )
         seen.add(item.item_id)
+
+
+UNITS: Mapping[TaskKind, str] = {
+    "held_out": "log-likelihood, nats per token",
+    "gain": "gain from the instruction, nats per token",
+    "choice": "margin of the right choice, nats per token",
+    "exact_match": "share right",
+    "ifeval": "share of constraints met",
+    "steps": "nats per answer token that the reasoning saves",
+    "lm_eval": "the harness's own metric",
+}
+"""Meaning of the value, by kind of task. Higher is better in all of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemResult:
+    """Result of one item.
+
+    Attributes:
+        item_id: Item id of the item.
+        status: `ok`, `no_answer` (a generated answer holds none: that is wrong), or why there is
+            no value.
+        value: In the unit of the task, or None.
+        correct: Or None.
+        text: What the student wrote or chose, or None.
+        detail: For people.
+    """
+
+    item_id: str
+    status: str = "ok"
+    value: float | None = None
+    correct: bool | None = None
+    text: str | None = None
+    detail: str | None = None
+
+
+def results_table(results: Iterable[ItemResult], *, task: str, seed: int) -> pa.Table:
+    """Table with the rows of one task.
+
+    Args:
+        results: The results.
+        task: Name of the task.
+        seed: Seed of the evaluation.
+    """
+    rows: list[dict[str, Any]] = [
+        {
+            "item_id": r.item_id,
+            "task": task,
+            "seed": seed,
+            "value": r.value,
+            "correct": r.correct,
+            "status": r.status,
+            "text": r.text,
+            "detail": r.detail,
+        }
+        for r in results
+    ]
+    return pa.Table.from_pylist(rows, schema=RESULTS)

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice, pairwise
 
 from tutelage.data import Candidate, Message, TokenStats, Unscored, ViewName, content_hash
-from tutelage.evaluation.items import Item, Reference
-from tutelage.evaluation.results import ItemResult
+from tutelage.evaluation.items import Item, ItemResult, Reference
 from tutelage.metrics import step_spans
 from tutelage.student import Reads, TextPair
 
@@ -77,7 +76,7 @@ def gain(references: Sequence[Reference], student: Reads) -> Iterator[ItemResult
 def choose(items: Sequence[Item], student: Reads) -> Iterator[ItemResult]:
     """Choice with the highest likelihood as the response to the question.
 
-    The value is the mean log-likelihood of the right choice less the highest of the others, in
+    The value is the mean log-likelihood of the right choice minus the highest of the others, in
     nats per token: above 0 the choice is right. Means, not sums: else short choices would win.
 
     Yields:
@@ -103,7 +102,6 @@ def choose(items: Sequence[Item], student: Reads) -> Iterator[ItemResult]:
         )
 
 
-# ----------------------------------------------------------------------------------------------
 # What reasoning is worth: how far each step brings the student to the right answer.
 #
 # A student can be right more often and reason less: its steps then say nothing that makes the
@@ -111,7 +109,6 @@ def choose(items: Sequence[Item], student: Reads) -> Iterator[ItemResult]:
 #
 #     question + step 1 .. step k + lead | answer       read for k = 0, 1, ... K
 #     drop of step k = NLL of the answer before it - NLL after it      answer tokens only
-# ----------------------------------------------------------------------------------------------
 
 
 CHUNK_ITEMS = 32
@@ -180,7 +177,7 @@ def _result(item: Item, text: str, stats: Sequence[TokenStats | Unscored]) -> It
 def first_statement(text: str, answer: str, *, question: str = "") -> int | None:
     """Index of the step that first states the answer, from 0, or None.
 
-    Commas do not count: 1,000 is 1000, whichever side writes it so.
+    Commas do not count: 1,000 is 1000, on either side.
     Where the question holds the same number, a step that only repeats the question does not state
     the answer: the number must then follow an equals sign, a colon or a word such as "is".
 

@@ -10,7 +10,7 @@ from typing import Any
 from tutelage.data import content_hash
 from tutelage.errors import DataError, MissingExtraError, SettingsError
 from tutelage.evaluation.config import CPU_ANSWERS, EvaluateSettings, TaskSettings
-from tutelage.evaluation.results import UNITS, ItemResult
+from tutelage.evaluation.items import UNITS, ItemResult
 from tutelage.models.hardware import kind_of
 from tutelage.student import StudentModel
 
@@ -29,7 +29,7 @@ def run_harness(
     """Evaluate a student on one task of the harness.
 
     Args:
-        task: With `harness_task`; `path` is a folder with task files of one's own.
+        task: With `harness_task`; `path` is a folder with your own task files.
         student: Only its folder is used: the harness loads the model itself.
         settings: dtype, device, template and seed.
 

@@ -9,8 +9,10 @@ in the same order. Nothing is removed.
                      +----> items of evaluation sets -----------+
 """
 
-from tutelage.filters.candidate_texts import answers_only
-from tutelage.filters.comparison import Comparison, compare
+from tutelage.filters.candidates import (
+    UNMEASURED,
+    answers_only,
+)
 from tutelage.filters.config import (
     ClassifierSettings,
     ColumnSettings,
@@ -31,22 +33,18 @@ from tutelage.filters.config import (
     read_filters,
 )
 from tutelage.filters.contamination import EvaluationIndex, Hits
-from tutelage.filters.decisions import (
-    UNMEASURED,
-    FilterDecision,
-    decisions_from_table,
-    decisions_to_table,
-)
 from tutelage.filters.embeddings import Embedder, make_embedder
 from tutelage.filters.ngrams import word_symbols
 from tutelage.filters.numeric import TokenCounter
 from tutelage.filters.pipeline import (
+    Comparison,
     Filtered,
     FilterResult,
     Means,
     apply_filters,
     apply_filters_async,
     ask_for_ratings,
+    compare,
     try_filters,
     try_filters_async,
 )
@@ -64,7 +62,6 @@ __all__ = [
     "EmbedderSettings",
     "EvaluationIndex",
     "ExactDuplicatesSettings",
-    "FilterDecision",
     "FilterResult",
     "FilterSettings",
     "Filtered",
@@ -86,8 +83,6 @@ __all__ = [
     "apply_filters_async",
     "ask_for_ratings",
     "compare",
-    "decisions_from_table",
-    "decisions_to_table",
     "make_embedder",
     "pair_similarity",
     "read_filters",

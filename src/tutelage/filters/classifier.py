@@ -16,9 +16,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tutelage.errors import DataError
-from tutelage.filters.candidate_texts import Pool
+from tutelage.filters.candidates import NO_RESPONSE, Pool
 from tutelage.filters.config import ClassifierSettings
-from tutelage.filters.decisions import NO_RESPONSE
 from tutelage.filters.embeddings import need
 from tutelage.filters.ngrams import segmented_words
 from tutelage.filters.numeric import Numbers, numbers

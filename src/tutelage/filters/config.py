@@ -5,10 +5,9 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from tutelage.data.key_suggestions import problem_in_words
-from tutelage.data.yaml_values import yaml_value
+from tutelage.data.yaml_settings import problem_in_words, yaml_value
 from tutelage.errors import SettingsError
-from tutelage.filters.candidate_texts import Part
+from tutelage.filters.candidates import Part
 from tutelage.filters.ngrams import Form
 
 

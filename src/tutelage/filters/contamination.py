@@ -3,15 +3,15 @@
 An item is found in a text in one of three ways:
 
 * an item of at least `ngram_words` words: by the share of its distinct n-grams of words that
-  stand in the text; 1 means all of them, 0 none;
+  occur in the text; 1 means all of them, 0 none;
 * a shorter item: whole, as a run of words of the text;
 * any item: when its letters and digits are those of the whole text, which also finds items whose
   words were split differently ("did n't" and "didn't").
 
 An item with fewer than `short_words` words is only found as the whole text, because "What is
-it?" stands in many texts that have nothing to do with it. The same holds for words that identify
+it?" occurs in many texts that have nothing to do with it. The same holds for words that identify
 no item: a short stem that many items share ("Which of the following is correct?"), and a short
-item that stands in many examples of the data.
+item that occurs in many examples of the data.
 
 In scripts without spaces two characters of Chinese or Japanese, or four of Thai, Lao, Khmer or
 Burmese, count as one word.
@@ -24,9 +24,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tutelage.filters.candidate_texts import Pool, TextColumn, compute
+from tutelage.filters.candidates import Pool, TextColumn, Verdicts, compute
 from tutelage.filters.config import ContaminationSettings
-from tutelage.filters.decisions import Verdicts
 from tutelage.filters.duplicates import example_codes
 from tutelage.filters.ngrams import Runs, Symbols, runs_of, to_form, word_equivalents, word_symbols
 from tutelage.filters.reference_texts import Item, read_items

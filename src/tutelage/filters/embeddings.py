@@ -17,9 +17,7 @@ from tutelage.filters.config import (
 )
 from tutelage.filters.ngrams import mix, word_symbols
 
-# ----------------------------------------------------------------------------------------------
 # Libraries of the extra `filters`, imported when a filter needs them.
-# ----------------------------------------------------------------------------------------------
 
 
 def need(module: str, *, package: str) -> Any:
@@ -41,9 +39,7 @@ def need(module: str, *, package: str) -> Any:
         ) from error
 
 
-# ----------------------------------------------------------------------------------------------
 # Embeddings.
-# ----------------------------------------------------------------------------------------------
 
 
 _TEXTS_AT_A_TIME = 512

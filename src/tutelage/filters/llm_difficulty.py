@@ -5,9 +5,9 @@ import re
 from dataclasses import dataclass
 
 from tutelage.data import Message
-from tutelage.data.turn_text import asked_text
+from tutelage.data.example import asked_text
 from tutelage.errors import BudgetError, NotInJournalError, TeacherError
-from tutelage.filters.candidate_texts import Pool
+from tutelage.filters.candidates import Pool
 from tutelage.filters.config import TeacherRatingSettings
 from tutelage.filters.numeric import Numbers, numbers
 from tutelage.teacher import Request, Teacher, ending_of

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tutelage.filters.candidate_texts import TextColumn, compute
+from tutelage.filters.candidates import TextColumn, compute
 
 Form: TypeAlias = Literal["verbatim", "case_and_space", "letters_and_digits"]
 """Form in which two texts must agree to count as identical.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tutelage.data import OK
 from tutelage.errors import DataError, SettingsError
-from tutelage.filters.candidate_texts import Pool, compute
+from tutelage.filters.candidates import NO_RESPONSE, Pool, Verdicts, compute
 from tutelage.filters.config import (
     BandSettings,
     EchoSettings,
@@ -19,7 +19,6 @@ from tutelage.filters.config import (
     LengthSettings,
     PassRateSettings,
 )
-from tutelage.filters.decisions import NO_RESPONSE, Verdicts
 from tutelage.filters.ngrams import segmented_words, word_symbols, words_of
 
 NOT_SCORED = "not_scored"
@@ -143,9 +142,7 @@ def _floats(table: pa.Table, column: str) -> Sequence[float | None]:
     return list(values)
 
 
-# ----------------------------------------------------------------------------------------------
 # Keep what lies in a band of one number, or the best share of it.
-# ----------------------------------------------------------------------------------------------
 
 
 IN_BAND = "in_band"
@@ -218,9 +215,7 @@ def _best(
     return chosen
 
 
-# ----------------------------------------------------------------------------------------------
-# How long is a text?.
-# ----------------------------------------------------------------------------------------------
+# Length of a text.
 
 
 TokenCounter: TypeAlias = Callable[[Sequence[str]], Sequence[int]]
@@ -284,9 +279,7 @@ def _scored_tokens(pool: Pool, settings: LengthSettings, scores: pa.Table | None
     return column_numbers(pool, f"{settings.of}_tokens", scores=scores)
 
 
-# ----------------------------------------------------------------------------------------------
 # The share of the student's answers that are right.
-# ----------------------------------------------------------------------------------------------
 
 
 def measure_pass_rate(
@@ -313,14 +306,11 @@ def measure_pass_rate(
     return measured
 
 
-# ----------------------------------------------------------------------------------------------
-# Does a response say its instruction again?.
+# Responses that repeat their instruction.
 #
 # `r_ifd` asks how well the response lets the student guess the instruction. A response that opens
-# by
-# repeating it makes that trivial, so its `r_ifd` is low for no good reason: such a response must be
-# known before `r_ifd` decides.
-# ----------------------------------------------------------------------------------------------
+# by repeating it makes that trivial, so its `r_ifd` is low for no good reason: such a response must
+# be known before `r_ifd` decides.
 
 
 ECHOES = "echoes_instruction"
@@ -336,7 +326,7 @@ def repeated_share(*, instruction: str, response: str, ngram_words: int) -> floa
         ngram_words: At least 1; an instruction with fewer words is looked for whole.
 
     Returns:
-        In [0, 1]: 1 where the whole instruction is there, in order. None where it has no words.
+        In [0, 1]: 1 where the whole instruction occurs, in order. None where it has no words.
 
     Examples:
         >>> repeated_share(instruction="Name two red fruits.", ngram_words=3,

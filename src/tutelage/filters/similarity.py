@@ -6,9 +6,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tutelage.filters.candidate_texts import Pool, TextColumn
+from tutelage.filters.candidates import NO_RESPONSE, Pool, TextColumn, Verdicts
 from tutelage.filters.config import SemanticDuplicatesSettings, SimilaritySettings
-from tutelage.filters.decisions import NO_RESPONSE, Verdicts
 from tutelage.filters.duplicates import (
     NO_RIVAL,
     SEMANTIC_DUPLICATE,

@@ -5,9 +5,18 @@ means and which way is better, and the rows of the scores table. A metric that h
 is None and its candidate `nonfinite`: a failure is never a number.
 """
 
-from tutelage.metrics.corpus import CaslFit, car, casl, delta_loss, fit_casl, rsr_of_set, with_casl
-from tutelage.metrics.group import lark, lark_weights, with_lark
-from tutelage.metrics.metric_agreement import agreement
+from tutelage.metrics.group import (
+    CaslFit,
+    car,
+    casl,
+    delta_loss,
+    fit_casl,
+    lark,
+    lark_weights,
+    rsr_of_set,
+    with_casl,
+    with_lark,
+)
 from tutelage.metrics.registry import (
     METRICS,
     Better,
@@ -25,29 +34,34 @@ from tutelage.metrics.registry import (
     views_for,
 )
 from tutelage.metrics.response import (
+    LALP_WINDOW_STEPS,
+    StepView,
+    aslec_drop,
     brier,
+    first_token_indexes,
+    first_token_logprob,
+    first_token_share,
     grape,
     high_entropy_sum,
     ifd,
     ifd_loss,
+    lalp,
     mean_rank,
     mean_surprisal,
     ppl,
     r_ifd,
     rsr,
-    upd,
-)
-from tutelage.metrics.score_rows import NONFINITE, compute, finish_scores, score_row, scores_schema
-from tutelage.metrics.steps import (
-    LALP_WINDOW_STEPS,
-    StepView,
-    aslec_drop,
-    first_token_indexes,
-    first_token_logprob,
-    first_token_share,
-    lalp,
     step_spans,
     step_views,
+    upd,
+)
+from tutelage.metrics.score_rows import (
+    NONFINITE,
+    agreement,
+    compute,
+    finish_scores,
+    score_row,
+    scores_schema,
 )
 
 __all__ = [

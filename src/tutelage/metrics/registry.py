@@ -10,11 +10,9 @@ from typing import Literal, TypeAlias
 from tutelage.data import VIEW_NAMES, Reading, TokenStats, ViewName
 from tutelage.data.extensions import Extension, extensions_of, finite_or_none, when_loaded
 from tutelage.errors import DataError, SettingsError
-from tutelage.metrics import response, steps
+from tutelage.metrics import response
 
-# ----------------------------------------------------------------------------------------------
 # What there is to know about a metric, and what one is made of.
-# ----------------------------------------------------------------------------------------------
 
 
 Better: TypeAlias = Literal["higher", "lower", "neither"]
@@ -108,9 +106,7 @@ class MetricSpec:
     compute: Callable[[Material], float | None] | None = None
 
 
-# ----------------------------------------------------------------------------------------------
 # Registry.
-# ----------------------------------------------------------------------------------------------
 
 
 def _upd(material: Material) -> float:
@@ -125,7 +121,7 @@ def _upd(material: Material) -> float:
 def _lalp(material: Material) -> float:
     if material.steps is None:
         raise response.missing_statistics("readings of its steps")
-    return steps.lalp(material.steps)
+    return response.lalp(material.steps)
 
 
 _RESPONSE_VIEWS: tuple[ViewName, ...] = ("response_given_instruction", "response")
@@ -282,7 +278,7 @@ _SPECS = (
         needs="the response's text",
         source="ASLEC-DROP (arXiv 2604.06834)",
         deviation=_STEPS,
-        compute=lambda m: steps.aslec_drop(m.reading, response=m.text),
+        compute=lambda m: response.aslec_drop(m.reading, response=m.text),
     ),
     MetricSpec(
         name="first_token_logprob",
@@ -294,7 +290,7 @@ _SPECS = (
         needs="the response's text",
         source="ASLEC (arXiv 2604.06834)",
         deviation=_STEPS,
-        compute=lambda m: steps.first_token_logprob(m.reading, response=m.text),
+        compute=lambda m: response.first_token_logprob(m.reading, response=m.text),
     ),
     MetricSpec(
         name="first_token_share",
@@ -306,7 +302,7 @@ _SPECS = (
         needs="the response's text",
         source="F of ASLEC (arXiv 2604.06834)",
         deviation=_STEPS,
-        compute=lambda m: steps.first_token_share(m.reading, response=m.text),
+        compute=lambda m: response.first_token_share(m.reading, response=m.text),
     ),
     MetricSpec(
         name="casl",
@@ -433,9 +429,7 @@ when_loaded(_add_extensions)
 _add_extensions()
 
 
-# ----------------------------------------------------------------------------------------------
 # What a list of metric names asks of the student.
-# ----------------------------------------------------------------------------------------------
 
 
 LEVELS: tuple[Statistics, ...] = ("nll", "ranks", "full")

@@ -145,7 +145,7 @@ def _unpack(gguf: Path, folder: Path) -> None:
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise StudentError(f"{gguf}: cannot be unpacked: {error}") from error
     # The weights are plain numbers now, but transformers still calls the model quantised and
-    # would refuse to save it.
+    # cannot save it.
     for mark in ("quantization_config", "_pre_quantization_dtype"):
         if hasattr(model.config, mark):
             delattr(model.config, mark)

@@ -4,6 +4,7 @@ import ctypes
 import gc
 import logging
 import os
+import re
 import sys
 import tempfile
 from functools import cache
@@ -50,9 +51,7 @@ class ModelSettings(Protocol):
         ...
 
 
-# ----------------------------------------------------------------------------------------------
-# Where this room keeps files between runs.
-# ----------------------------------------------------------------------------------------------
+# Where files are kept between runs.
 
 
 _NETWORK = frozenset(
@@ -80,6 +79,13 @@ _NETWORK = frozenset(
 """File systems on which SQLite's locks are unsafe."""
 
 _log = logging.getLogger(__name__)
+
+
+def name_of_a_key(value: str | None) -> str | None:
+    """Validator of a setting that names the environment variable of a key."""
+    if value is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]{0,63}", value):
+        raise ValueError("must be the NAME of an environment variable, in capitals, not the key")
+    return value
 
 
 def cache_folder() -> Path:
@@ -137,9 +143,7 @@ def file_system(path: Path, *, mounts: Path = Path("/proc/mounts")) -> str:
     return found
 
 
-# ----------------------------------------------------------------------------------------------
 # Giving memory back to the system.
-# ----------------------------------------------------------------------------------------------
 
 
 def give_memory_back() -> None:

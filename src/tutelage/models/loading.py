@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from tutelage.errors import MissingExtraError, StudentError
-from tutelage.models.adapter import merged
 from tutelage.models.config import DtypeName, ModelSettings
-from tutelage.models.folder import StudentFolder, text_config
+from tutelage.models.folder import StudentFolder, merged, text_config
 from tutelage.models.hardware import Memory, check_device, device_count, kind_of, memory_of
 from tutelage.models.weight_files import quantized_tensor, stored_weights
 
-# ----------------------------------------------------------------------------------------------
 # Does a model fit onto a device? Its weights and what reading takes, against the free memory.
-# ----------------------------------------------------------------------------------------------
 
 
 _BYTES: dict[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -89,7 +86,7 @@ def check_fit(
 ) -> None:
     """Raise an error if a model does not fit into memory, before it is loaded.
 
-    A processor's memory can be swapped, so there only weights that exceed all of it are refused.
+    A processor's memory can be swapped, so there only weights that exceed all of it are rejected.
 
     Args:
         folder: The model's.
@@ -148,9 +145,7 @@ def _nearest(
     return "use a smaller or a quantised student, or a vLLM server on larger cards (backend vllm)"
 
 
-# ----------------------------------------------------------------------------------------------
 # Loading.
-# ----------------------------------------------------------------------------------------------
 
 
 def load_model(

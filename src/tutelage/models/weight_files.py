@@ -31,7 +31,7 @@ _SPARE_LAYERS = 1
 _WHOLE_NUMBERS = frozenset({"I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64"})
 """Types of safetensors in which no model has its matrices unless it is quantised."""
 _SCALES = (".weight_scale", ".weight_scale_inv", ".weight_scale_2", ".weight.absmax")
-"""Endings of tensors that are stored beside quantised matrices."""
+"""Endings of tensors that are stored with quantised matrices."""
 _LARGEST_HEADER_BYTES = 100_000_000
 """Largest header of a safetensors file, as the format sets it."""
 
@@ -248,7 +248,7 @@ def _inside(folder: Path, name: str, *, place: Path) -> Path:
         )
     if not _is_there(file):
         if name.endswith(".bin"):
-            return file  # an index that nobody reads may name what was not fetched
+            return file  # an index that is not read may name what was not fetched
         raise StudentError(
             f"{place}: names {name!r}, which is not in the folder",
             hint="the folder is incomplete: copy or download it again",
@@ -278,9 +278,7 @@ def _hub_blobs(folder: Path) -> list[Path]:
     return []
 
 
-# ----------------------------------------------------------------------------------------------
 # SHA-256 of large files, remembered by path, size and time of change.
-# ----------------------------------------------------------------------------------------------
 
 
 _WORTH_REMEMBERING_BYTES = 1 << 20

@@ -17,8 +17,8 @@ from pydantic_core import ErrorDetails, PydanticUndefined
 
 from tutelage.data import ReadSettings, write_text
 from tutelage.data.extensions import extensions_of, load_extensions
-from tutelage.data.key_suggestions import close_matches, problem_in_words
-from tutelage.data.yaml_values import yaml_value as _yaml_value
+from tutelage.data.yaml_settings import close_matches, problem_in_words
+from tutelage.data.yaml_settings import yaml_value as _yaml_value
 from tutelage.errors import SettingsError
 from tutelage.filters import EmbedderSettings
 from tutelage.metrics import METRICS, beyond, scores_schema, table_metrics

@@ -39,7 +39,7 @@ from tutelage.progress import Progress
 from tutelage.reporting.number_format import duration
 from tutelage.student import StudentModel, StudentSettings, open_student
 from tutelage.teacher import LocalTeacher, Request, TeacherSettings
-from tutelage.teacher.cost_estimate import COMPLETION_FRACTION, prompt_tokens_expected
+from tutelage.teacher.cost import COMPLETION_FRACTION, prompt_tokens_expected
 from tutelage.training import Encoded, TrainSettings, encode_file, training_speed
 from tutelage.training.train import student_settings
 

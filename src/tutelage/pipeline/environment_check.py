@@ -36,8 +36,7 @@ from tutelage.pipeline.resources import opened_student, versions
 from tutelage.progress import Progress, Silent
 from tutelage.student import StudentSettings, check_template, devices
 from tutelage.student import device_benchmark as bench
-from tutelage.student.batching import TorchGauge
-from tutelage.student.passages import Passage
+from tutelage.student.passages import Passage, TorchGauge
 from tutelage.verification.sandbox import (
     MECHANISMS,
     memory_groups,

@@ -7,7 +7,7 @@ from typing import Any
 
 import duckdb
 
-from tutelage.data.turn_text import turn_text
+from tutelage.data.example import turn_text
 from tutelage.errors import DataError, RunError
 from tutelage.pipeline.config import checked
 from tutelage.pipeline.gate_results import as_facts, in_words, results_of

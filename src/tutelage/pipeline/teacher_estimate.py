@@ -36,7 +36,7 @@ from tutelage.refinement import (
 )
 from tutelage.refinement.statuses import NOT_IN_JOURNAL, WAITING_FOR_BATCH
 from tutelage.teacher import CachedTeacher, Journal, Request, TeacherSettings
-from tutelage.teacher.cost_estimate import COMPLETION_FRACTION
+from tutelage.teacher.cost import COMPLETION_FRACTION
 from tutelage.teacher.factory import known_schema
 
 _REFLECTABLE = (ORIGINAL, INSTRUCTION_REFLECTION)

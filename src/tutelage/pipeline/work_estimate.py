@@ -28,8 +28,8 @@ from tutelage.metrics import statistics_for, views_for
 from tutelage.models.config import cache_folder
 from tutelage.pipeline.resources import Doors, Reader, opened_student
 from tutelage.student import Statistics, StudentModel, StudentSettings
-from tutelage.student.protocol import CountsTokens
-from tutelage.teacher.cost_estimate import CHARACTERS_PER_TOKEN
+from tutelage.student.student import CountsTokens
+from tutelage.teacher.cost import CHARACTERS_PER_TOKEN
 
 SAMPLE_CANDIDATES = 200
 """Texts that are tokenised exactly; the tokens of the others follow from their characters."""

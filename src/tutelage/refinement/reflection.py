@@ -17,7 +17,7 @@ from tutelage.data import (
     Message,
     candidate_id_of,
 )
-from tutelage.data.turn_text import turn_text
+from tutelage.data.example import turn_text
 from tutelage.errors import (
     BatchFailedError,
     BatchPendingError,

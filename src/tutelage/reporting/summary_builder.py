@@ -7,8 +7,8 @@ from statistics import fmean
 from typing import Any
 
 from tutelage.data import ORIGINAL
+from tutelage.data.example import turn_text
 from tutelage.data.schemas import messages_from_arrow
-from tutelage.data.turn_text import turn_text
 from tutelage.metrics import METRICS
 from tutelage.reporting.metric_section import (
     measure_agreement,

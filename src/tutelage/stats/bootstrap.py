@@ -30,8 +30,8 @@ class Replicates:
 
     Attributes:
         value: Over all texts; never NaN.
-        draws: One value a draw; NaN for a draw in which the statistic has no value.
-        kind: How the draws were made.
+        draws: One value per resample; NaN where the statistic has no value in it.
+        kind: How the resamples were made.
     """
 
     value: float
@@ -39,7 +39,7 @@ class Replicates:
     kind: Literal["bootstrap", "jackknife"]
 
     def minus(self, other: "Replicates") -> "Replicates":
-        """Difference of two statistics, draw by draw, so that shared instructions are paired.
+        """Difference of two statistics in each resample, so that shared instructions are paired.
 
         What is no more than rounding is 0.
 
@@ -58,7 +58,7 @@ class Replicates:
     def estimate(self) -> Estimate:
         """Value with its 95 % interval: bootstrap percentiles, or jackknife and normal."""
         draws = self.draws[np.isfinite(self.draws)]
-        if len(draws) < 2:  # noqa: PLR2004  (one draw says nothing about spread)
+        if len(draws) < 2:  # noqa: PLR2004  (one resample says nothing about spread)
             return Estimate(value=self.value)
         if self.kind == "bootstrap":
             low, high = np.quantile(draws, (0.025, 0.975))
@@ -75,14 +75,14 @@ def _difference(one: Any, other: Any) -> Any:
 
 
 class Resampling:
-    """Resampled draws of the instructions that several sets share.
+    """Resamples of the instructions that several sets share.
 
-    The draws depend on the keys and the seed, not on the order of texts or sets.
+    The resamples depend on the keys and the seed, not on the order of texts or sets.
 
     Args:
         keys: Keys of all texts of all sets.
-        seed: Another seed gives other draws.
-        draws: Number of draws of the bootstrap.
+        seed: Another seed gives other resamples.
+        draws: Number of bootstrap resamples.
     """
 
     def __init__(self, keys: Iterable[str], *, seed: int, draws: int = DRAWS) -> None:
@@ -119,7 +119,7 @@ class Resampling:
         if value is None:
             return None
         places = self.places(keys)
-        # Draws of one instruction are all alike, and that is not certainty.
+        # Resamples of one instruction are all equal, which would look like certainty.
         draws: list[float | None] = [None] * len(self._weights_DK)
         if len(set(keys)) > 1:
             draws = [statistic(row[places].astype(np.float64)) for row in self._weights_DK]
@@ -152,12 +152,12 @@ def _filled(draws: Sequence[float | None]) -> Numbers:
 
 
 def grouped_draws(group_Q: Codes, *, draws: int, seed: int) -> Numbers:
-    """Bootstrap counts of each question, drawn with replacement within its group; draws by Q.
+    """Bootstrap counts of each question, sampled with replacement within its group; resamples by Q.
 
     Args:
-        group_Q: The group of each question; one group draws from all questions.
-        draws: Number of draws.
-        seed: Seed of the draws.
+        group_Q: The group of each question; one group samples from all questions.
+        draws: Number of resamples.
+        seed: Seed of the resampling.
     """
     generator = np.random.default_rng(seed)
     weights = np.zeros((draws, len(group_Q)))
@@ -173,13 +173,13 @@ def clustered_interval(
 ) -> tuple[float, float] | None:
     """95 % percentile interval of a mean, from a bootstrap of whole clusters.
 
-    None for a single cluster: its draws are all alike, and that is not certainty.
+    None for a single cluster: its resamples are all equal, which would look like certainty.
 
     Args:
         values: Finite numbers.
         clusters: Which cluster each belongs to, such as its example.
-        draws: Number of draws.
-        seed: Seed of the draws.
+        draws: Number of resamples.
+        seed: Seed of the resampling.
     """
     _, owner = np.unique(np.array(clusters, dtype=str), return_inverse=True)
     sums, counts = np.bincount(owner, weights=values), np.bincount(owner)

@@ -4,7 +4,7 @@ Pure: numbers in, numbers out. The data of one comparison is a table of paired d
 
     D_S_I     seed s, item i:  value of arm A - value of arm B
 
-    items are the same questions for every seed; a seed is a draw of training rows and an order
+    items are the same questions for every seed; a seed is a sample of training rows and an order
 
 which varies by seed (another training), by item (another question) and by both. The interval has
 to cover all three: 400 questions asked of one training say little about the next training.
@@ -18,8 +18,7 @@ from typing import TypeAlias
 import numpy as np
 
 from tutelage.errors import DataError
-from tutelage.stats.distributions import normal_quantile, t_cdf, t_quantile
-from tutelage.stats.intervals import Numbers
+from tutelage.stats.intervals import Numbers, normal_quantile, t_cdf, t_quantile
 from tutelage.stats.power import detectable_effect
 
 Differences: TypeAlias = Numbers
@@ -244,7 +243,7 @@ class Efficiency:
         ratio: Gain of the choice over that of the oracle; 1 is as good as the oracle.
         low: Lower end of the interval.
         high: Upper end.
-        room: Mean of oracle less ungated: what could be gained at all.
+        room: Mean of oracle minus ungated: the largest possible gain.
     """
 
     ratio: float

@@ -12,8 +12,7 @@ import math
 from dataclasses import asdict, dataclass
 
 from tutelage.errors import DataError
-from tutelage.stats.distributions import shift_found_with, t_quantile
-from tutelage.stats.intervals import Numbers
+from tutelage.stats.intervals import Numbers, shift_found_with, t_quantile
 
 POWER = 0.8
 """Probability with which a true difference of the minimum detectable effect is found."""

@@ -1,8 +1,8 @@
-"""Prevalence of faults in data, estimated from the refusals of an imperfect gate.
+"""Prevalence of faults in data, estimated from the rejections of an imperfect gate.
 
-A gate misses some faulty rows and refuses some clean ones, so the share that it refuses is not the
-share that is faulty. With the refused share p, the hit rate TPR and the false refusals FPR, Rogan
-and Gladen (1978) estimate
+A gate misses some faulty rows and rejects some clean ones, so the share that it rejects is not the
+share that is faulty. With the rejected share p, the hit rate TPR and the false rejections FPR,
+Rogan and Gladen (1978) estimate
 
     share = (p - FPR) / (TPR - FPR),    clipped to [0, 1]
 
@@ -60,9 +60,9 @@ def prevalences(
 
     Args:
         observed_O: How many observed rows have each outcome of the gate, such as passed, or
-            refused as one of the kinds.
+            rejected as one of the kinds.
         known_C_O: The same of rows of each class; the first class is clean.
-        seed: Seed of the draws.
+        seed: Seed of the resampling.
         level: Confidence level of the interval, in (0, 1).
 
     Returns:
@@ -72,7 +72,7 @@ def prevalences(
         DataError: There are no observed rows, or a class has no rows.
 
     Examples:
-        With 20 of 100 refused, a hit rate of 0.9 and 5 % false refusals:
+        With 20 of 100 rejected, a hit rate of 0.9 and 5 % false rejections:
 
         >>> found = prevalences([80, 20], known_C_O=[[95, 5], [10, 90]], seed=0)
         >>> round(found[-1].share, 3), round((0.20 - 0.05) / (0.90 - 0.05), 3)
@@ -105,7 +105,7 @@ def prevalences(
 
 
 def _mixture(observed_R_O: Numbers, known_R_C_O: Numbers) -> Numbers:
-    """Maximum-likelihood shares of the classes, for each of R draws."""
+    """Maximum-likelihood shares of the classes, for each of R resamples."""
     given_R_C_O = known_R_C_O / known_R_C_O.sum(axis=2, keepdims=True)
     observed_R_O = observed_R_O / observed_R_O.sum(axis=1, keepdims=True)
     shares_R_C = np.full(known_R_C_O.shape[:2], 1 / known_R_C_O.shape[1])
@@ -131,12 +131,12 @@ def break_even_share(
     share q of harmful ones, choosing pays where q / (1 - q) > (FPR / TPR) (B / H).
 
     Args:
-        hit_rate: The share of harmful rewrites that is refused, TPR.
-        false_refusals: The share of clean rewrites that is refused, FPR.
+        hit_rate: The share of harmful rewrites that is rejected, TPR.
+        false_refusals: The share of clean rewrites that is rejected, FPR.
         benefit_to_harm: B / H, at least 0.
 
     Returns:
-        A share in [0, 1); None where nothing harmful is refused, so that choosing never pays.
+        A share in [0, 1); None where nothing harmful is rejected, so that choosing never pays.
 
     Examples:
         >>> round(break_even_share(hit_rate=0.9, false_refusals=0.05, benefit_to_harm=1.0), 3)

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tutelage.stats.distributions import normal_quantile
-from tutelage.stats.intervals import Numbers
+from tutelage.stats.intervals import Numbers, normal_quantile
 
 MIN_PAIRS = 3
 """Smallest number of pairs with a correlation: two pairs always agree or disagree perfectly."""

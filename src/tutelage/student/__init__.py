@@ -12,13 +12,12 @@ line, `H` features, `V` vocabulary, `A` attention heads, `K` key-value heads, `D
 head. Counted are only targets: position t of the logits predicts token t + 1.
 """
 
-from tutelage.student.batching import chunks_of
 from tutelage.student.cache import Cache
 from tutelage.student.components import check_template, devices
 from tutelage.student.config import Statistics, StudentSettings
 from tutelage.student.fakes import TableStudent
-from tutelage.student.protocol import Reads
-from tutelage.student.student import StudentModel, TextPair, open_student
+from tutelage.student.passages import chunks_of
+from tutelage.student.student import Reads, StudentModel, TextPair, open_student
 
 __all__ = [
     "Cache",

@@ -230,9 +230,7 @@ def _split_keys(blob: bytes) -> tuple[bytes, ...]:
     return tuple(blob[at : at + KEY_BYTES] for at in range(0, len(blob), KEY_BYTES))
 
 
-# ----------------------------------------------------------------------------------------------
 # Under what a reading is filed: everything that can change it, and nothing else.
-# ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

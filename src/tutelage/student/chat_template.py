@@ -10,9 +10,13 @@ from typing import Any, Protocol
 
 from tutelage.data import Message
 from tutelage.errors import SettingsError
-from tutelage.student.template import Rendered, RewrittenError, TemplateRefusedError
+from tutelage.student.template import (
+    REASONING_FIELDS,
+    Rendered,
+    RewrittenError,
+    TemplateRefusedError,
+)
 from tutelage.student.template_sandbox import TEMPLATE_ERRORS, TemplateEnvironment
-from tutelage.student.thinking import REASONING_FIELDS
 from tutelage.student.turn_spans import PROBE, Span, find_turn
 
 
@@ -71,9 +75,7 @@ def reads_clock(source: str) -> bool:
     return "strftime_now" in source
 
 
-# ----------------------------------------------------------------------------------------------
 # Chat template.
-# ----------------------------------------------------------------------------------------------
 
 
 _INSTRUCTION_PROBE = "Probing instruction."

@@ -18,7 +18,6 @@ from tutelage.models.folder import (
 )
 from tutelage.models.hardware import cpu_multiplies_bfloat16, kind_of
 from tutelage.models.loading import load_model
-from tutelage.student.batching import CPU_TOKENS, TorchGauge
 from tutelage.student.cache import Scope
 from tutelage.student.chat_template import (
     ChatTemplate,
@@ -32,6 +31,7 @@ from tutelage.student.decoder_steps import TorchOps
 from tutelage.student.engine import Engine
 from tutelage.student.engine_vllm import open_vllm, open_vllm_offline
 from tutelage.student.native_kernels import load_native
+from tutelage.student.passages import CPU_TOKENS, TorchGauge
 from tutelage.student.template import ALPACA_TEXT, Template, parse_raw_template, reverse_digest
 from tutelage.student.template_sandbox import TEMPLATE_ERRORS
 from tutelage.student.tokenizer import control_token_pattern, fast_tokenizer, load_hf_tokenizer

@@ -1,15 +1,22 @@
 """Settings of the student and of its template."""
 
-import re
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    field_validator,
+    model_validator,
+)
 
-from tutelage.models.config import DEVICE_PATTERN, DEVICES, DtypeName
-from tutelage.student.batching import CPU_TOKENS
+from tutelage.models.config import DEVICE_PATTERN, DEVICES, DtypeName, name_of_a_key
+from tutelage.student.passages import CPU_TOKENS
 
 BackendName: TypeAlias = Literal["auto", "packed", "transformers", "vllm", "vllm-offline"]
 Statistics: TypeAlias = Literal["nll", "ranks", "full"]
@@ -137,7 +144,7 @@ class StudentSettings(TemplateSettings):
         min_length=1,
         description="The student's name on the vLLM server; needed if it serves several models.",
     )
-    api_key_env: str | None = Field(
+    api_key_env: Annotated[str | None, AfterValidator(name_of_a_key)] = Field(
         default=None,
         description="The environment variable with the vLLM server's key; the key is never stored.",
     )
@@ -180,15 +187,6 @@ class StudentSettings(TemplateSettings):
         default=None,
         description="The cache file; by default readings.sqlite in tutelage's cache folder.",
     )
-
-    @field_validator("api_key_env")
-    @classmethod
-    def _is_a_name_not_a_key(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]{0,63}", value):
-            raise ValueError(
-                "must be the NAME of an environment variable, in capitals, not the key"
-            )
-        return value
 
     @model_validator(mode="after")
     def _server_is_described(self) -> Self:

@@ -17,10 +17,9 @@ import numpy as np
 
 from tutelage.models.hardware import kind_of
 from tutelage.models.loading import quiet_libraries
-from tutelage.student.batching import TorchGauge
 from tutelage.student.decoder_steps import TorchOps
 from tutelage.student.engine_transformers import TransformersEngine
-from tutelage.student.passages import Measured, Passage, passage_of
+from tutelage.student.passages import Measured, Passage, TorchGauge, passage_of
 
 if TYPE_CHECKING:
     from torch import Tensor

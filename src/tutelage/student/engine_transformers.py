@@ -1,6 +1,6 @@
 """General engine: any causal language model through its own forward pass.
 
-Passages that share prefixes are read in one line without padding, in which a prefix stands once
+Passages that share prefixes are read in one line without padding, in which a prefix occurs once
 (`line_masks`); the others in padded batches. Models that attention alone does not connect are read
 in padded batches or row by row.
 """
@@ -15,15 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.models.loading import forward_errors, memory_errors
-from tutelage.student.batching import CPU_TOKENS, Gauge, measured_tokens
-from tutelage.student.decoder import line_targets
 from tutelage.student.decoder_steps import Ops
 from tutelage.student.engine import ForwardError, OutOfMemoryError, out_of_range
-from tutelage.student.line_masks import masks_of, reads_lines
-from tutelage.student.model_checks import body_of, only, probe
-from tutelage.student.packed_layout import Line, lay_out, plan_packed, sharing
-from tutelage.student.passages import Measured, Passage, Refusal
-from tutelage.student.rotary_positions import forget_lengths
+from tutelage.student.engine_packed import line_targets
+from tutelage.student.model_checks import body_of, forget_lengths, only, probe
+from tutelage.student.packed_layout import (
+    Line,
+    lay_out,
+    masks_of,
+    plan_packed,
+    reads_lines,
+    sharing,
+)
+from tutelage.student.passages import CPU_TOKENS, Gauge, Measured, Passage, Refusal, measured_tokens
 from tutelage.student.token_statistics import Head, measure
 
 if TYPE_CHECKING:
@@ -94,7 +98,7 @@ class TransformersEngine:
         """Divide passages into batches under the token budget.
 
         Passages that share a prefix are read together where the model reads lines, and so are all
-        passages where its attention leaves out what nobody sees. The others make batches of like
+        passages where its attention leaves out what no token sees. The others make batches of like
         lengths.
         """
         lengths = [len(p.ids_T) for p in passages]

@@ -26,17 +26,14 @@ from tutelage.errors import MissingExtraError, StudentError
 from tutelage.models.config import DtypeName
 from tutelage.models.folder import StudentFolder, resolve_max_length
 from tutelage.models.loading import forward_errors, memory_errors
-from tutelage.student.batching import CPU_TOKENS
 from tutelage.student.config import StudentSettings
 from tutelage.student.engine import ForwardError, OutOfMemoryError
-from tutelage.student.passages import Measured, Passage, Refusal
+from tutelage.student.passages import CPU_TOKENS, Measured, Passage, Refusal
 
-# ----------------------------------------------------------------------------------------------
 # Client of a vLLM server: asks how likely the tokens of prompts are.
 #
 # Only what this needs of HTTP, from the standard library: one POST, no proxies, no redirects. Each
 # request has a connection of its own, so that several threads can ask at the same time.
-# ----------------------------------------------------------------------------------------------
 
 
 _SECONDS = 1800.0
@@ -248,9 +245,7 @@ def _key(variable: str) -> str:
     return key
 
 
-# ----------------------------------------------------------------------------------------------
 # Engine vllm.
-# ----------------------------------------------------------------------------------------------
 
 
 _BUDGETS_A_REQUEST = 16
@@ -265,7 +260,7 @@ _MOST_LOGPROB = 0.01
 
 
 _NOTHING: Mapping[str, float | None] = {"logprob": None}
-"""What stands for a token of which a server says nothing: its row has no number."""
+"""Value of a token about which a server says nothing: its row has no number."""
 
 
 class VllmEngine:

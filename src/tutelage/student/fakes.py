@@ -37,12 +37,12 @@ class TableStudent:
     """Student whose token statistics come from a table or from a function of the text.
 
     A token is a word. Without an entry, each token's surprise is a hash of view, word and text
-    between 0 and 8 nats, so that equal texts always read alike and different ones hardly ever.
+    between 0 and 8 nats, so that equal texts get equal numbers and others hardly ever.
 
     Args:
         table: By candidate id: an outcome's reason (text), or the mean nats of views.
         mean_nats: Used where the table has nothing; None for the hash.
-        name: Goes into the fingerprint, so that two students can be told apart.
+        name: Goes into the fingerprint, so that two students differ.
     """
 
     def __init__(

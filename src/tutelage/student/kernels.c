@@ -1,4 +1,4 @@
-/* What costs a decoder time beside its matrix products, each in one pass over its rows.
+/* What costs a decoder time apart from its matrix products, each in one pass over its rows.
  *
  * Compiled at first use by kernels.py, which splits the rows over threads; without a compiler the
  * same is done in torch. Numbers are bfloat16 in memory (uint16_t here) and float32 in registers;
@@ -164,7 +164,7 @@ void split_and_turn(const uint16_t *joined, const float *cos, const float *sin,
   }
 }
 
-/* act(gate) * up of rows that hold gate and up beside each other. */
+/* act(gate) * up of rows that hold gate and up next to each other. */
 void gate(const uint16_t *joined, int64_t size, int64_t is_gelu, uint16_t *out, int64_t first,
           int64_t last) {
   for (int64_t n = first; n < last; n++) {

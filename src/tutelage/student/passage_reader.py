@@ -5,7 +5,7 @@ an earlier run happened to finish:
 
 1. all distinct passages of a chunk are planned, whether they are cached or not;
 2. a batch that is wholly missing is read as planned, and cached in one transaction;
-3. what is missing from the other batches is planned anew, together, and cached in one
+3. what is missing from the other batches is planned again, together, and cached in one
    transaction at the very end.
 
 A run that was killed finds its finished batches wholly there and the others as they were, so it
@@ -24,12 +24,10 @@ from tutelage.student.cache import Cache
 from tutelage.student.engine import Engine, ForwardError, KnowsLimits, OutOfMemoryError, Shrinks
 from tutelage.student.passages import Measured, Passage, Refusal
 
-# ----------------------------------------------------------------------------------------------
 # Reading several batches at the same time, each in a thread of its own.
 #
 # A small model's products are too small to be divided: two threads that share each of them finish
 # later than two threads that read a batch each.
-# ----------------------------------------------------------------------------------------------
 
 
 _Item = TypeVar("_Item")
@@ -90,9 +88,7 @@ def _begin(
     return waiting
 
 
-# ----------------------------------------------------------------------------------------------
 # Preparing the next chunk in a thread, while the caller reads the one before.
-# ----------------------------------------------------------------------------------------------
 
 
 def map_one_ahead(
@@ -135,9 +131,7 @@ def map_one_ahead(
             last = following
 
 
-# ----------------------------------------------------------------------------------------------
 # Passage reader.
-# ----------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Protocol, Self, runtime_checkable
 
 from tutelage.data import (
     END_VIEW,
@@ -18,7 +18,6 @@ from tutelage.data import (
 from tutelage.errors import DataError, SettingsError
 from tutelage.models.config import readings_path
 from tutelage.models.hardware import kind_of
-from tutelage.student.batching import chunks, chunks_of
 from tutelage.student.cache import Cache, Scope, SideRecord
 from tutelage.student.components import OpenStudent
 from tutelage.student.config import Statistics, StudentSettings
@@ -30,6 +29,8 @@ from tutelage.student.passages import (
     Passage,
     Refusal,
     SideName,
+    chunks,
+    chunks_of,
     pooled_stats,
 )
 from tutelage.student.template import Rendered
@@ -90,7 +91,7 @@ class StudentModel:
 
     Args:
         settings: Which model, through which template.
-        cache: Where readings are kept and looked up, or None to read everything anew.
+        cache: Where readings are kept and looked up, or None to read everything again.
     """
 
     def __init__(self, settings: StudentSettings, *, cache: Cache | None) -> None:
@@ -469,3 +470,44 @@ def _outcome(
 
 def _unscored(name: str, refusal: Refusal) -> Unscored:
     return Unscored(candidate_id=name, reason=refusal.reason, detail=refusal.detail)
+
+
+class Reads(Protocol):
+    """Protocol of reading: `StudentModel`, and `TableStudent` for tests."""
+
+    def read(
+        self,
+        candidates: Iterable[Candidate],
+        *,
+        views: Collection[ViewName],
+        statistics: Statistics = "nll",
+    ) -> Iterator[ReadingOutcome]:
+        """One outcome for each candidate, in the order given.
+
+        Args:
+            candidates: The candidates.
+            views: The views to read.
+            statistics: What to measure of each token.
+        """
+        ...
+
+    def read_pairs(
+        self, pairs: Iterable[TextPair], *, statistics: Statistics = "nll"
+    ) -> Iterator[TokenStats | Unscored]:
+        """One outcome for each pair, in the order given."""
+        ...
+
+    def context_text(self, candidate: Candidate) -> str:
+        """Text in front of a candidate's response."""
+        ...
+
+
+@runtime_checkable
+class CountsTokens(Protocol):
+    """Student that can count the tokens it would read."""
+
+    def tokens_to_read(
+        self, candidates: Iterable[Candidate], *, views: Collection[ViewName]
+    ) -> Iterator[int]:
+        """Tokens of each candidate's passages, in the order given; 0 where it has none."""
+        ...

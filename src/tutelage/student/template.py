@@ -8,12 +8,93 @@ A row is rendered as a whole, as for training. For each assistant turn that is r
     REVERSE(response)      the user turn that asks for the instruction of a response
 """
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from tutelage.data import Message, content_hash
 from tutelage.errors import DataError, SettingsError
+
+REASONING_FIELDS = ("reasoning_content", "thinking", "reasoning")
+"""Field names under which rows keep the thinking of a turn and templates read it."""
+
+_TAGS = (
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<seed:think>", "</seed:think>"),
+    ("[THINK]", "[/THINK]"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("◁think▷", "◁/think▷"),
+)
+
+
+def without_thinking(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """Same turns, with the thinking removed from those of the assistant."""
+    return tuple(
+        replace(m, content=answer_of(m.content), reasoning=None) if m.role == "assistant" else m
+        for m in messages
+    )
+
+
+def answer_of(content: str) -> str:
+    r"""A response without its thinking blocks.
+
+    A block whose opening tag is missing starts with the text (the generation prompt has opened
+    it); one that is never closed ends with it, and only counts at the start of a response.
+
+    Examples:
+        >>> answer_of("<think>\nfive, twelve\n</think>\n\nIt is 12.")
+        'It is 12.'
+        >>> answer_of("five, twelve</think>It is 12.")
+        'It is 12.'
+        >>> answer_of("<think>five and")
+        ''
+        >>> answer_of("  Plain. ")
+        '  Plain. '
+    """
+    text = content
+    for opening, closing in _TAGS:
+        if opening not in text and closing not in text:
+            continue
+        block = re.escape(opening) + r".*?" + re.escape(closing) + r"\s*"
+        text = re.sub(block, "", text, flags=re.DOTALL)
+        text = text.rpartition(closing)[2] if closing in text else text
+        if text.lstrip().startswith(opening):
+            text = ""
+    return text if text == content else text.strip()
+
+
+def is_opening(text: str) -> bool:
+    r"""Whether a text consists of nothing but an opening thinking tag.
+
+    Examples:
+        >>> is_opening("<think>\n"), is_opening("Here are my ")
+        (True, False)
+    """
+    return text.strip() in {opening for opening, _ in _TAGS}
+
+
+def pieces_of(content: str) -> tuple[str, str] | None:
+    r"""Thinking and answer of a response that starts with a thinking block.
+
+    Returns:
+        None where it does not start with a closed block.
+
+    Examples:
+        >>> pieces_of("<think>\nfive\n</think>\n\nIt is 12.")
+        ('five', 'It is 12.')
+        >>> pieces_of("It is 12.") is None
+        True
+    """
+    for opening, closing in _TAGS:
+        if content.lstrip().startswith(opening) and closing in content:
+            thought, _, answer = content.lstrip().removeprefix(opening).partition(closing)
+            return thought.strip(), answer.strip()
+    return None
+
 
 _REVERSE_BEFORE = "Someone gave the answer below to a request.\n\n"
 _REVERSE_AFTER = "\n\nWrite the request it answers."
@@ -42,7 +123,7 @@ class Rendered:
 
     Attributes:
         context: Everything in front of the target.
-        header: The end of `context`: what stands between the turn in front and the target. A
+        header: The end of `context`: the text between the turn in front and the target. A
             target is read alone after it. It starts with BOS where the template renders one.
         target: What the assistant wrote, as training sees it.
         end: What ends the turn, or nothing where the template has no such thing.
@@ -112,7 +193,7 @@ def reverse_digest() -> str:
 class RawTemplate:
     """Text with a place for the instruction, for models without a chat template.
 
-    A system prompt and earlier turns stand in front, separated by blank lines, each earlier
+    A system prompt and earlier turns come first, separated by blank lines, each earlier
     turn in the same form with its response.
 
     Attributes:
@@ -157,7 +238,7 @@ class RawTemplate:
 
         Raises:
             TemplateRefusedError: The turns do not alternate, or call tools.
-            RewrittenError: The turn has thinking beside its content.
+            RewrittenError: The turn has thinking in addition to its content.
         """
         parts: list[str] = []
         expected = "user"

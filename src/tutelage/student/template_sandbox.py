@@ -157,7 +157,7 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
         return super().getitem(obj, argument)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """Evaluate a binary operator, and refuse one with a huge result."""
+        """Evaluate a binary operator, and reject one with a huge result."""
         sized = [len(side) for side in (left, right) if isinstance(side, str | list | tuple)]
         whole = [side for side in (left, right) if isinstance(side, int)]
         if operator == "*" and sized and whole:
@@ -239,7 +239,7 @@ def _check_replaced(text: str, args: Sequence[Any]) -> None:
 
 
 def _sized(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Filter that refuses huge widths and counts."""
+    """Filter that rejects huge widths and counts."""
 
     @wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
@@ -250,7 +250,7 @@ def _sized(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _after(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Filter `join` or `replace` that refuses a huge result."""
+    """Filter `join` or `replace` that rejects a huge result."""
 
     @wraps(function)
     def checked(context: Any, value: Any, *args: Any, **kwargs: Any) -> Any:

@@ -18,8 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tutelage.data import Message
-from tutelage.student.template import RewrittenError
-from tutelage.student.thinking import is_opening, pieces_of
+from tutelage.student.template import RewrittenError, is_opening, pieces_of
 
 PROBE = "Qzprobe"
 """Placeholder of a turn, a word that no template and hardly any data contains."""
@@ -74,7 +73,7 @@ def find_turn(
         bare: The turns in front without it.
         alone: The turns in front and `PROBE` as response.
         probed: The whole row with `PROBE` in place of the turn.
-        between: Gives what stands between the content of the turn in front and `PROBE`.
+        between: Gives the text between the content of the turn in front and `PROBE`.
         upto: The turns in front and the turn, without those behind it; None for the last turn.
         control_tokens: Finds the text of special tokens, for turns that end with another one.
 

@@ -34,8 +34,8 @@ from tutelage.student.template import (
     Template,
     TemplateRefusedError,
     reverse_prompt,
+    without_thinking,
 )
-from tutelage.student.thinking import without_thinking
 from tutelage.student.tokenizer import Tokenize, Tokens
 
 RESPONSE_VIEWS: tuple[ViewName, ViewName] = ("response_given_instruction", "response")

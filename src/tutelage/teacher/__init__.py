@@ -1,9 +1,8 @@
 """Teachers: clients of language models, with cached replies, retries, rate limit and budget."""
 
-from tutelage.teacher.budget import Account, Tally
 from tutelage.teacher.caching import JournaledTeacher, ReplayTeacher
 from tutelage.teacher.config import Prices, TeacherSettings
-from tutelage.teacher.cost_estimate import CachedTeacher, Estimate, estimate
+from tutelage.teacher.cost import Account, CachedTeacher, Estimate, Tally
 from tutelage.teacher.endpoint_probe import Abilities
 from tutelage.teacher.factory import open_teacher
 from tutelage.teacher.fakes import ScriptedTeacher
@@ -35,6 +34,5 @@ __all__ = [
     "Teacher",
     "TeacherSettings",
     "ending_of",
-    "estimate",
     "open_teacher",
 ]

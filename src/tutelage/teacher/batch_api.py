@@ -8,7 +8,7 @@ The journal holds what was planned and submitted, each step written before the n
 so a process that is killed anywhere neither loses a batch nor sends one twice:
 
     planned     the requests are reserved; nothing was sent
-    submitting  the file is there; the batch may or may not exist, so the provider is asked for it
+    submitting  the file exists; the batch may or may not exist, so the provider is asked for it
     submitted   the provider has given its id
     (gone)      every reply is in the journal, and every other request may be asked again
 """
@@ -30,10 +30,9 @@ from tutelage.errors import (
     TeacherUnreachableError,
 )
 from tutelage.teacher import openai_format
-from tutelage.teacher.budget import Account
+from tutelage.teacher.cost import Account
 from tutelage.teacher.http_errors import Failed, said_in
-from tutelage.teacher.journal import Journal
-from tutelage.teacher.journal_batches import BatchRow
+from tutelage.teacher.journal import BatchRow, Journal
 from tutelage.teacher.openai_client import OpenAITeacher
 from tutelage.teacher.protocol import Reply, Request
 
@@ -59,13 +58,11 @@ class Collected:
     """Outcome of one request of a finished batch.
 
     Attributes:
-        batch_key: The batch.
         request: The request.
         run: The name of the run that asked.
         outcome: The reply, or why there is none.
     """
 
-    batch_key: str
     request: Request
     run: str | None
     outcome: Reply | Failed
@@ -362,7 +359,6 @@ class BatchTeacher:
         place = f"{self.endpoint}: batch {row.batch_id}"
         return [
             Collected(
-                batch_key=row.key,
                 request=request,
                 run=row.run,
                 outcome=self._outcome(request, lines.get(request.key), place=place, why=why),

@@ -15,7 +15,7 @@ from tutelage.errors import (
     UnusableReplyError,
 )
 from tutelage.teacher.batch_api import BatchTeacher, Collected
-from tutelage.teacher.budget import Account, Tally
+from tutelage.teacher.cost import Account, Tally
 from tutelage.teacher.journal import Journal
 from tutelage.teacher.journal_file import Entry, answer_of
 from tutelage.teacher.protocol import Reply, Request, Teacher
@@ -134,7 +134,7 @@ class JournaledTeacher:
         Raises:
             TeacherError: No usable reply could be had. Retrying has already been done.
             BudgetError: Sending it could bring the cost above the cap.
-            TeacherStoppedError: Every call fails alike, so nothing more is sent.
+            TeacherStoppedError: Every call fails in the same way, so nothing more is sent.
             JournalError: The journal cannot be written, so nothing more is sent.
         """
         request = self.completed(request)
@@ -181,7 +181,7 @@ class JournaledTeacher:
             reply = await self._send(request)
         except TeacherError as error:
             outcome.set_exception(error)
-            outcome.exception()  # perhaps nobody else waits; then it is not "never retrieved"
+            outcome.exception()  # perhaps no other call waits; then it is not "never retrieved"
             raise
         else:
             outcome.set_result(reply)
@@ -204,7 +204,7 @@ class JournaledTeacher:
             try:
                 reply = await self._inner.ask(request)
             except UnusableReplyError as error:
-                entry = self._entry_of_unusable(request, error)
+                entry = self._entry_of(request, error)
                 self._account.attempt_failed(error)
                 self.on_failure(error, again=False)
             except TeacherError as error:
@@ -237,7 +237,7 @@ class JournaledTeacher:
         if isinstance(outcome, Reply):
             entry = self._entry_of(request, outcome)
         elif isinstance(outcome.error, UnusableReplyError):
-            entry = self._entry_of_unusable(request, outcome.error)
+            entry = self._entry_of(request, outcome.error)
             self._account.attempt_failed(outcome.error)
         else:
             await self.note_failure(request, outcome.error)
@@ -261,47 +261,27 @@ class JournaledTeacher:
             kind = type(error).__name__
             await self._journal.note_failure(request, kind=kind, message=str(error))
 
-    def _entry_of(self, request: Request, reply: Reply) -> Entry:
+    def _entry_of(self, request: Request, outcome: Reply | UnusableReplyError) -> Entry:
         cost = self._account.paid(
             request,
-            prompt_tokens=reply.prompt_tokens,
-            completion_tokens=reply.completion_tokens,
-            seconds=reply.seconds,
+            prompt_tokens=outcome.prompt_tokens,
+            completion_tokens=outcome.completion_tokens,
+            seconds=outcome.seconds,
         )
+        reply = outcome if isinstance(outcome, Reply) else None
         return Entry(
             request_key=request.key,
-            model=reply.model,
-            text=reply.text,
-            finish_reason=reply.finish_reason,
-            prompt_tokens=reply.prompt_tokens,
-            completion_tokens=reply.completion_tokens,
+            model=request.model if reply is None else reply.model,
+            text=None if reply is None else reply.text,
+            problem=str(outcome) if reply is None else None,
+            finish_reason=outcome.finish_reason,
+            prompt_tokens=outcome.prompt_tokens,
+            completion_tokens=outcome.completion_tokens,
             cost=cost,
             currency=self._account.currency,
-            seconds=reply.seconds,
+            seconds=outcome.seconds,
             run=self._run,
-            reasoning=reply.reasoning,
-        )
-
-    def _entry_of_unusable(self, request: Request, error: UnusableReplyError) -> Entry:
-        cost = self._account.paid(
-            request,
-            prompt_tokens=error.prompt_tokens,
-            completion_tokens=error.completion_tokens,
-            seconds=error.seconds,
-        )
-        return Entry(
-            request_key=request.key,
-            model=request.model,
-            text=None,
-            problem=str(error),
-            finish_reason=error.finish_reason,
-            prompt_tokens=error.prompt_tokens,
-            completion_tokens=error.completion_tokens,
-            cost=cost,
-            currency=self._account.currency,
-            seconds=error.seconds,
-            run=self._run,
-            reasoning=error.reasoning,
+            reasoning=outcome.reasoning,
         )
 
     async def open(self) -> None:

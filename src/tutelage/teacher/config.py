@@ -3,10 +3,20 @@
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal, Self, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    field_validator,
+    model_validator,
+)
+
+from tutelage.models.config import name_of_a_key
 
 _SECRET_NAME = re.compile(
     r"api[-_]?key|authorization|password|passwd|secret|bearer|credential|access[-_]?token",
@@ -90,7 +100,7 @@ class TeacherSettings(BaseModel):
         default=None,
         description="URL of the endpoint, usually ending in /v1; by default OpenAI's.",
     )
-    api_key_env: str | None = Field(
+    api_key_env: Annotated[str | None, AfterValidator(name_of_a_key)] = Field(
         default=None,
         description=(
             "The NAME of the environment variable that holds the key. Without it no key is sent, "
@@ -252,15 +262,6 @@ class TeacherSettings(BaseModel):
     def _is_a_header_of_its_own(cls, value: str) -> str:
         if value.lower() in _TAKEN_HEADERS:
             raise ValueError(f"{value} has a meaning of its own; such as api-key or x-api-key")
-        return value
-
-    @field_validator("api_key_env")
-    @classmethod
-    def _is_a_name_not_a_key(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]{0,63}", value):
-            raise ValueError(
-                "must be the NAME of an environment variable, in capitals, not the key"
-            )
         return value
 
     @field_validator("extra_body")

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 from tutelage.errors import JournalError, TeacherError
 from tutelage.teacher.batch_api import BatchTeacher
-from tutelage.teacher.budget import Account
 from tutelage.teacher.caching import JournaledTeacher, ReplayTeacher
 from tutelage.teacher.config import TeacherSettings
+from tutelage.teacher.cost import Account
 from tutelage.teacher.journal import Journal
 from tutelage.teacher.local import LocalTeacher
 from tutelage.teacher.openai_client import (

@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 
-# ----------------------------------------------------------------------------------------------
 # The HTTP client of a teacher: follows no redirect to a stranger and reads no endless reply.
-# ----------------------------------------------------------------------------------------------
 
 
 MOST_REPLY_BYTES = 16 * 2**20
@@ -118,9 +116,7 @@ async def read_bounded(response: "httpx2.Response", *, most_bytes: int = MOST_RE
     response._content = b"".join(parts)[:most]  # noqa: SLF001
 
 
-# ----------------------------------------------------------------------------------------------
 # Openai client.
-# ----------------------------------------------------------------------------------------------
 
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -252,7 +248,7 @@ class OpenAITeacher:
         """Send a JSON body to `/chat/completions` once.
 
         Returns:
-            The JSON object that came, or the failure. The key stands in neither.
+            The JSON object that came, or the failure. Neither contains the key.
         """
         response = await self._send(body)
         if isinstance(response, Failed):

@@ -19,9 +19,7 @@ from tutelage.teacher.http_errors import (
 )
 from tutelage.teacher.protocol import Reply, Request
 
-# ----------------------------------------------------------------------------------------------
 # Reasons to stop as servers spell them, and what each one means.
-# ----------------------------------------------------------------------------------------------
 
 
 Ending: TypeAlias = Literal["whole", "cut", "filtered", "failed", "unknown"]
@@ -92,8 +90,8 @@ _NO_REASON = frozenset(("", "null", "none", "nil", "unknown", "unspecified", "un
 def finish_reason_in(choice: Mapping[str, object]) -> str:
     """Why a choice ended, or `UNKNOWN`, wherever the server says so.
 
-    A proxy may call every ending `stop` and name the provider's own beside it; the provider's
-    counts where it says that the reply is not whole.
+    A proxy may call every ending `stop` and give the provider's own in another field; the
+    provider's counts where it says that the reply is not whole.
 
     Examples:
         >>> finish_reason_in({"finish_reason": "stop", "native_finish_reason": "MAX_TOKENS"})
@@ -117,14 +115,10 @@ def finish_reason_in(choice: Mapping[str, object]) -> str:
     return said[0]
 
 
-# ----------------------------------------------------------------------------------------------
 # Openai format.
-# ----------------------------------------------------------------------------------------------
 
 
-# ----------------------------------------------------------------------------------------------
 # Answers that a server streams although it was asked for one body.
-# ----------------------------------------------------------------------------------------------
 
 
 _REASONING_FIELDS = (
@@ -187,9 +181,7 @@ def _join(parts: dict[str, str], delta: object) -> None:
                 parts[name] = parts.get(name, "") + piece
 
 
-# ----------------------------------------------------------------------------------------------
 # Openai format.
-# ----------------------------------------------------------------------------------------------
 
 
 __all__ = [
@@ -435,7 +427,7 @@ def _tokens_in(usage: object) -> tuple[int | None, int | None]:
 def _decoded(data: bytes) -> object:
     """The JSON value of some bytes, or their text where they are no JSON.
 
-    Comments that keep a connection alive (`: processing`) may stand in front of it.
+    Comments that keep a connection alive (`: processing`) may precede it.
     """
     text = data.decode(json.detect_encoding(data), "replace").removeprefix("\ufeff")
     text = _KEEP_ALIVE.sub("", text, count=1)

@@ -16,7 +16,7 @@ from tenacity import (
 
 from tutelage.errors import TeacherError, TeacherStoppedError, UnusableReplyError
 from tutelage.teacher.config import TeacherSettings
-from tutelage.teacher.cost_estimate import prompt_tokens_expected
+from tutelage.teacher.cost import prompt_tokens_expected
 from tutelage.teacher.http_errors import KEY_REFUSED, REFUSING, Failed
 from tutelage.teacher.protocol import Reply, Request
 
@@ -151,9 +151,7 @@ class Circuit:
         self._stopped = (f"stopped asking: {why}", outcome.error)
 
 
-# ----------------------------------------------------------------------------------------------
 # How fast an endpoint is asked: how many at once, how many a minute, how many tokens a minute.
-# ----------------------------------------------------------------------------------------------
 
 
 BURST_FRACTION = 0.1

@@ -1,9 +1,9 @@
 """Training of a student on a set of rows, with TRL.
 
-    rows --> token ids and labels --> TRL's SFTTrainer --> a folder that the student's room opens
-             (the student's room)
+    rows --> token ids and labels --> TRL's SFTTrainer --> a folder that the student package opens
+             (tutelage.student)
 
-`B` rows, `T` positions, as in the student's room. Loss is on responses and their end of turn.
+`B` rows, `T` positions, as in `tutelage.student`. Loss is on responses and their end of turn.
 """
 
 from tutelage.training.config import TrainSettings

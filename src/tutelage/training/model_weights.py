@@ -1,7 +1,10 @@
-"""Weights of a training: their dtype, adapters, and saving."""
+"""Model of a training: loading, dtype, adapters and saving, without output of the libraries."""
 
 import os
 import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from peft import (
     prepare_model_for_kbit_training,
     set_peft_model_state_dict,
 )
+from transformers.utils import logging as hf_logging
 from trl import SFTTrainer
 
 from tutelage.errors import DivergedError, MissingExtraError, SettingsError
@@ -22,7 +26,28 @@ from tutelage.models.hardware import kind_of, usual_dtype
 from tutelage.models.loading import load_weights
 from tutelage.student.components import OpenStudent
 from tutelage.training.config import TrainSettings
-from tutelage.training.quiet import quiet
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Context manager without progress bars and repeated advice of the libraries."""
+    import datasets
+
+    shown, level = hf_logging.is_progress_bar_enabled(), hf_logging.get_verbosity()
+    bars = datasets.are_progress_bars_disabled()
+    hf_logging.disable_progress_bar()
+    hf_logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        hf_logging.set_verbosity(level)
+        if shown:
+            hf_logging.enable_progress_bar()
+        if not bars:
+            datasets.enable_progress_bars()
 
 
 def multiplied_dtype(parts: OpenStudent, settings: TrainSettings) -> str:
@@ -145,7 +170,7 @@ def _whole_model(trainer: SFTTrainer, parts: OpenStudent, settings: TrainSetting
     """Trained model with all its weights, in the first process; None in the others.
 
     Where weights are divided among processes (FSDP) or held in fewer bits, what was trained is
-    put into the original weights, loaded anew in float32.
+    put into the original weights, loaded again in float32.
     """
     accelerator = trainer.accelerator
     divided = accelerator.distributed_type == DistributedType.FSDP

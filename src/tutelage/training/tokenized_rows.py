@@ -3,8 +3,8 @@
     ids      <turns> <header> R1 R2 <end>
     labels    -100    -100    R1 R2 <end>      -100: no loss
 
-The ids and the border come from the student's own room, so a training cannot disagree with the
-scores about what a response is.
+The student package gives the ids and the border, so a training and the scores agree about what a
+response is.
 """
 
 import json

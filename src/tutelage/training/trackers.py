@@ -214,7 +214,7 @@ class _Wandb:
                 group=run.group,
                 config=dict(run.config),
                 id=content_hash("run", run.project, run.group, run.name),
-                resume="allow" if run.resumed else None,  # None begins the run of that id anew
+                resume="allow" if run.resumed else None,  # None restarts the run of that id
             )
 
     def log(self, numbers: Mapping[str, float], *, step: int | None) -> None:

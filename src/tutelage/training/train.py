@@ -2,7 +2,7 @@
 
 OUT/manifest.json      what was asked for, written before work; what came out, added at the end
 OUT/checkpoints/       while it works
-OUT/model/             the trained student, complete or not there at all
+OUT/model/             the trained student, complete or absent
 """
 
 import json
@@ -360,8 +360,7 @@ def _train(
     progress: Progress,
 ) -> Trained:
     try:
-        from tutelage.training.model_weights import save_trained
-        from tutelage.training.quiet import quiet
+        from tutelage.training.model_weights import quiet, save_trained
         from tutelage.training.trainer import (
             build_trainer,
             check_answers,

@@ -25,23 +25,29 @@ from tutelage.student.components import OpenStudent
 from tutelage.student.engine import OutOfMemoryError
 from tutelage.student.tokenizer import load_hf_tokenizer
 from tutelage.training.config import TrainingSpeed, TrainSettings, steps_of
-from tutelage.training.loss import base_of, fused_loss, summed_loss, weighted_loss
-from tutelage.training.microbatches import JoinedRows, in_parts, reads_joined_rows, rows_in
+from tutelage.training.loss import (
+    JoinedRows,
+    base_of,
+    fused_loss,
+    in_parts,
+    reads_joined_rows,
+    rows_in,
+    summed_loss,
+    weighted_loss,
+)
 from tutelage.training.model_weights import (
     adapters_of,
     diverged,
     multiplied_dtype,
+    quiet,
     starting_model,
     step_of,
 )
 from tutelage.training.processes import Processes, launched
-from tutelage.training.quiet import quiet
 from tutelage.training.tokenized_rows import NO_LOSS, TRAIN_WEIGHT, Encoded
 from tutelage.training.trackers import current_tracking
 
-# ----------------------------------------------------------------------------------------------
 # In which order rows are trained on: random, but rows of like length together.
-# ----------------------------------------------------------------------------------------------
 
 
 POOL_BATCHES = 16
@@ -54,7 +60,7 @@ class LikeLengths:
     """Sampler with batches of similar lengths; the order depends only on seed and epoch.
 
     A continued training therefore sees the order that it would have seen. Its parent's own
-    grouped sampler draws from a global generator and does not keep that promise.
+    grouped sampler uses a global generator and does not keep that promise.
 
     Args:
         lengths: Tokens of each row.
@@ -79,9 +85,9 @@ class LikeLengths:
         return len(self._lengths) + self._filling
 
     def __iter__(self) -> Iterator[int]:
-        draw = random.Random(f"{self._seed}:{self._epoch}")
+        shuffler = random.Random(f"{self._seed}:{self._epoch}")
         order = list(range(len(self._lengths)))
-        draw.shuffle(order)
+        shuffler.shuffle(order)
         size = self._batch * POOL_BATCHES
         batches: list[list[int]] = []
         for start in range(0, len(order), size):
@@ -90,15 +96,13 @@ class LikeLengths:
         # Only a batch that is last may be short: rows are taken in a line, batch by batch.
         short = [batch for batch in batches if len(batch) < self._batch]
         whole = [batch for batch in batches if len(batch) == self._batch]
-        draw.shuffle(whole)
+        shuffler.shuffle(whole)
         for batch in whole + short:
             yield from batch
         yield from [len(order)] * self._filling
 
 
-# ----------------------------------------------------------------------------------------------
 # Trainer.
-# ----------------------------------------------------------------------------------------------
 
 
 CPU_MICROBATCH = 4
@@ -515,7 +519,7 @@ class _Stopwatch(TrainerCallback):  # type: ignore[misc]
 class _Watch(TrainerCallback):  # type: ignore[misc]
     """Trainer callback that reports progress and stops a training that diverged.
 
-    The seconds stand in the log, so in each checkpoint: a continued training counts on from them.
+    The seconds are in the log, so in each checkpoint: a continued training counts on from them.
     """
 
     def __init__(self, progress: Progress) -> None:

@@ -1,6 +1,6 @@
 """Check that a trainer trains on the scored tokens, through TRL's own preparation.
 
-    scored      C1 C2 | T1 T2              the student's room: context and target
+    scored      C1 C2 | T1 T2              tutelage.student: context and target
     trainer     C1 C2   T1 T2 <end>        TRL: input_ids, and labels that are not -100
     expected             equal, + end of turn
 
@@ -25,7 +25,7 @@ from tutelage.progress import Progress, Silent
 from tutelage.student import StudentModel
 from tutelage.student.chat_template import ChatTemplate
 from tutelage.student.passages import Passage, Refusal
-from tutelage.student.thinking import REASONING_FIELDS, answer_of
+from tutelage.student.template import REASONING_FIELDS, answer_of
 from tutelage.training.tokenized_rows import NO_LOSS, encode_candidate, training_row
 
 CHUNK_ROWS = 512
@@ -230,7 +230,7 @@ def _trainer(
         from transformers import LlamaConfig, LlamaForCausalLM
         from trl import SFTConfig, SFTTrainer
 
-        from tutelage.training.quiet import quiet
+        from tutelage.training.model_weights import quiet
         from tutelage.training.trainer import tokenizer_of
     except ImportError as error:
         raise MissingExtraError(

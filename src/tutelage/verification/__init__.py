@@ -21,7 +21,6 @@ from tutelage.verification.verdict import (
     Constraint,
     Ruling,
     Verdict,
-    claim_of,
     conversation_of,
 )
 
@@ -47,7 +46,6 @@ __all__ = [
     "check_exact",
     "check_maths",
     "check_program",
-    "claim_of",
     "claims_of",
     "conversation_of",
     "find_agreement",

@@ -9,12 +9,10 @@ from typing import TypeAlias
 from tutelage.verification.language_detection import language_of
 from tutelage.verification.verdict import Constraint, Verdict, cannot_check, no_answer, right, wrong
 
-# ----------------------------------------------------------------------------------------------
 # Words, letters, counts and language. Each check gives its evidence.
 #
 # A checker takes the response and the constraint's arguments and returns whether it is met, with
 # its evidence; None means that it cannot tell.
-# ----------------------------------------------------------------------------------------------
 
 
 Arguments: TypeAlias = Mapping[str, object]
@@ -128,7 +126,7 @@ def number(arguments: Arguments, name: str) -> int:
     """Integer argument of a constraint.
 
     Raises:
-        KeyError: It is not there.
+        KeyError: There is none.
         TypeError: It is no whole number.
     """
     value = arguments[name]
@@ -141,7 +139,7 @@ def text_of(arguments: Arguments, name: str) -> str:
     """Non-empty text argument of a constraint.
 
     Raises:
-        KeyError: It is not there.
+        KeyError: There is none.
         TypeError: It is no text.
     """
     value = arguments[name]
@@ -154,7 +152,7 @@ def texts_of(arguments: Arguments, name: str) -> list[str]:
     """Text list argument of a constraint.
 
     Raises:
-        KeyError: It is not there.
+        KeyError: There is none.
         TypeError: It is no list of texts.
     """
     value = arguments[name]
@@ -184,12 +182,10 @@ def _sentences(text: str) -> int:
     return sum(bool(_WORD.search(piece)) for piece in pieces)
 
 
-# ----------------------------------------------------------------------------------------------
 # Form of a response: sections, lists, marks, start and end.
 #
 # The thresholds follow the published definitions of IFEval (arXiv 2311.07911): bullet points and
 # paragraphs are counted exactly, placeholders, highlights and sections are minima.
-# ----------------------------------------------------------------------------------------------
 
 
 _BULLET = re.compile(r"^\s*(?:\*[^*\n].*|-.*)$", re.MULTILINE)
@@ -322,9 +318,7 @@ def _exactly(found: int, wanted: int, what: str) -> Finding:
     return found == wanted, f"{found} {what}, wanted exactly {wanted}"
 
 
-# ----------------------------------------------------------------------------------------------
 # All constraints by their names.
-# ----------------------------------------------------------------------------------------------
 
 
 CHECKERS: Mapping[str, Checker] = MappingProxyType(

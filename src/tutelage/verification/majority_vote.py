@@ -9,8 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tutelage.data.thinking import split_thinking
-from tutelage.verification.answer_extraction import NotFound, find_answer
-from tutelage.verification.answer_markup import strip_markup
+from tutelage.verification.answer_extraction import NotFound, find_answer, strip_markup
 from tutelage.verification.number_parsing import read_quantity
 from tutelage.verification.verdict import Verdict, cannot_check, no_answer, right, wrong
 

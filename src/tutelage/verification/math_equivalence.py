@@ -11,9 +11,16 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from tutelage.data.thinking import split_thinking
-from tutelage.verification.answer_extraction import Found, NotFound, find_answer
-from tutelage.verification.answer_markup import NAMED, named_parts, strip_markup
+from tutelage.verification.answer_extraction import (
+    NAMED,
+    Found,
+    NotFound,
+    find_answer,
+    named_parts,
+    strip_markup,
+)
 from tutelage.verification.notations import (
+    both_signs,
     compare_notations,
     has_unit,
     is_compound,
@@ -24,14 +31,17 @@ from tutelage.verification.notations import (
     same_time_or_ratio,
     without_letters,
 )
-from tutelage.verification.number_parsing import Quantity, numbers_in, read_quantity, same_measure
-from tutelage.verification.plain_formulas import both_signs
-from tutelage.verification.units import Unit, units_of
+from tutelage.verification.number_parsing import (
+    Quantity,
+    Unit,
+    numbers_in,
+    read_quantity,
+    same_measure,
+    units_of,
+)
 from tutelage.verification.verdict import Verdict, cannot_check, no_answer, right, wrong
 
-# ----------------------------------------------------------------------------------------------
 # Comparison of expressions that have parts: tuples, sets, and values with names.
-# ----------------------------------------------------------------------------------------------
 
 
 _T = TypeVar("_T")
@@ -68,9 +78,7 @@ def same_sets(
     return not remaining
 
 
-# ----------------------------------------------------------------------------------------------
 # Math equivalence.
-# ----------------------------------------------------------------------------------------------
 
 
 LONGEST_ANSWER = 1_000
@@ -299,7 +307,7 @@ def _same_without_repeats(ours: Sequence[str], theirs: Sequence[str], same: Same
     """Compare two collections of different sizes: roots may be listed twice, members of sets not.
 
     Returns:
-        None where they are equal but for what stands there twice.
+        None where they are equal except for repetitions.
     """
     found = [[same(a, b) for b in theirs] for a in ours]
     columns = list(zip(*found, strict=True))

@@ -35,9 +35,7 @@ from tutelage.verification.verdict import (
     shorten,
 )
 
-# ----------------------------------------------------------------------------------------------
 # The check of an extension: a user's function says whether a response is right.
-# ----------------------------------------------------------------------------------------------
 
 
 def check_by_extension(claim: Claim, function: str | None) -> Verdict:
@@ -60,9 +58,7 @@ def check_by_extension(claim: Claim, function: str | None) -> Verdict:
     )
 
 
-# ----------------------------------------------------------------------------------------------
 # Run.
-# ----------------------------------------------------------------------------------------------
 
 
 WINDOW_ROWS = 4_096

@@ -7,8 +7,9 @@ environment, no inherited files; no rights, and a filter for system calls it nev
 hold for processor time, time, memory (each process's, and that of all together, shared memory
 included: by a control group where one can be made, counted otherwise), files, processes and output.
 
-Bubblewrap builds these walls where it is installed and works, otherwise `jail.py` does; else the
-sandbox refuses. Its own word about a program comes through a pipe that the program does not have.
+Bubblewrap builds these walls where it is installed and works, otherwise `jail.py` does; where
+neither can, the sandbox does not start. It reports about a program through a pipe that the program
+does not have.
 """
 
 import json
@@ -28,9 +29,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-# ----------------------------------------------------------------------------------------------
 # The processes that come from one, and the memory that all of them use together.
-# ----------------------------------------------------------------------------------------------
 
 
 _PAGE_BYTES = 4096 if not hasattr(os, "sysconf") else os.sysconf("SC_PAGE_SIZE")
@@ -87,9 +86,7 @@ def _shared_mappings(pid: int) -> dict[tuple[str, str, int], int] | None:
     return found
 
 
-# ----------------------------------------------------------------------------------------------
 # A control group, in which the kernel itself counts and limits memory.
-# ----------------------------------------------------------------------------------------------
 
 
 _GROUPS = Path("/sys/fs/cgroup")
@@ -204,9 +201,7 @@ class MemoryGroup:
                 return
 
 
-# ----------------------------------------------------------------------------------------------
 # Sandbox.
-# ----------------------------------------------------------------------------------------------
 
 
 _HERE = Path(__file__).parent

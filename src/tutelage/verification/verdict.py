@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
-from tutelage.data import OK, Candidate, Message
-from tutelage.data.turn_text import asked_text
+from tutelage.data import Message
+from tutelage.data.example import asked_text
 from tutelage.errors import DataError
 
 Ruling: TypeAlias = Literal["right", "wrong", "no_answer", "cannot_check"]
@@ -75,9 +75,7 @@ def shorten(text: str, limit: int = EVIDENCE_CHARACTERS) -> str:
     return text[:head] + gap + text[len(text) - kept // 2 :]
 
 
-# ----------------------------------------------------------------------------------------------
 # What is put before a check.
-# ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,22 +116,6 @@ class Claim:
     constraints: tuple[Constraint, ...] = ()
     instruction: str | None = None
     conversation: str | None = None
-
-
-def claim_of(candidate: Candidate, *, reference: str | None = None) -> Claim:
-    """Claim that a candidate reaches a reference answer.
-
-    A candidate without text (its status is not ok) makes a claim without a response, which every
-    check answers with `no_answer`.
-    """
-    has_text = candidate.status == OK
-    return Claim(
-        candidate_id=candidate.candidate_id,
-        response=candidate.response if has_text else None,
-        instruction=candidate.instruction if has_text else None,
-        reference=reference,
-        conversation=conversation_of(candidate.messages) if has_text else None,
-    )
 
 
 def conversation_of(turns: Sequence[Message | Mapping[str, Any]]) -> str | None:

@@ -4,8 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tutelage.data.example import OWN_ANSWER
-from tutelage.data.turn_text import turn_text
+from tutelage.data.example import OWN_ANSWER, turn_text
 from tutelage.errors import DataError
 from tutelage.gate import FEATURES
 from tutelage.pipeline.gate_results import as_facts, results_of

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tutelage.data import write_table
-from tutelage.evaluation.results import ItemResult, results_table
+from tutelage.evaluation.items import ItemResult, results_table
 from tutelage.experiments.prove.compare import efficiencies, roles_of
 from tutelage.experiments.prove.config import ProveSettings
 from tutelage.experiments.prove.run import read_results, report_experiment

@@ -150,7 +150,7 @@ def train(
         show_result(found, text=estimate_text)
         return
     if on_ray:
-        from tutelage.distributed.training_tasks import train_on_ray
+        from tutelage.distributed.ray_tasks import train_on_ray
 
         watched: dict[str, Any] = {"tracker": tracker, "project": tracker_project}
         with shown_progress() as progress:
@@ -250,7 +250,7 @@ def evaluate(
         return
     with shown_progress() as progress:
         if on_ray:
-            from tutelage.distributed.training_tasks import evaluate_on_ray
+            from tutelage.distributed.ray_tasks import evaluate_on_ray
 
             found = evaluate_on_ray(student, **job, pool=pool, progress=progress)
         else:

@@ -145,9 +145,9 @@ STANDINGS = table_schema(
     column(
         "first_fraction",
         pa.float64(),
-        title="first in draws",
+        title="first in resamples",
         unit="share",
-        about="of the draws in which it is first",
+        about="of the resamples in which it is first",
     ),
     column("questions", pa.int32(), about="with a number"),
     column("answers", pa.int32(), about="with or without, over all domains"),

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from tutelage.data.key_suggestions import problem_in_words
+from tutelage.data.yaml_settings import problem_in_words
 from tutelage.errors import SettingsError
 from tutelage.evaluation import EvaluateSettings, TaskSettings
 from tutelage.pipeline.config import checked, yaml_value

@@ -32,8 +32,8 @@ from tutelage.experiments.rank.standings import asking_order
 from tutelage.pipeline.config import DataSettings, checked, yaml_value
 from tutelage.progress import Progress, Silent
 from tutelage.stats.intervals import Numbers
+from tutelage.stats.multiple_testing import shrink, split_winner
 from tutelage.stats.paired_design import paired_interval, standard_error
-from tutelage.stats.winner import shrink, split_winner
 from tutelage.training import TrainSettings
 
 

@@ -31,9 +31,8 @@ from tutelage.data.schemas import PAIRS, SETTLING, STANDINGS
 from tutelage.errors import SettingsError
 from tutelage.experiments.rank.predictors import ALL, Cells, Places, Predictor, cells_of
 from tutelage.stats.bootstrap import grouped_draws
-from tutelage.stats.intervals import Numbers
+from tutelage.stats.intervals import Numbers, surely_above_zero
 from tutelage.stats.multiple_testing import pair_intervals
-from tutelage.stats.sequential import surely_above_zero
 
 FEWEST_BEFORE_STOP = 25
 """Least number of questions before a conclusion: the sequence is asymptotic."""
