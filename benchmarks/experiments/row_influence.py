@@ -47,7 +47,7 @@ class Gradients:
         self.model: Any = load_model(
             parts.folder, parts.settings, device=parts.device, dtype="float32"
         )
-        self.weights = [p for p in self.model.parameters() if p.requires_grad]
+        self.weights = list(self.model.requires_grad_(requires_grad=True).parameters())
 
     def loss(self, candidate: Candidate, *, alone: bool) -> Any:
         """Mean negative log-likelihood of a response, with or without its instruction."""
