@@ -47,6 +47,8 @@ CELLS = (
     Cell(fault="scrambled", share="50 %", choice="gated", files=("scrambled-again",)),
     Cell(fault="scrambled", share="25 %", choice="gated", files=("scrambled-25",)),
     Cell(fault="mismatch", share="25 %", choice="choice", files=("mismatch-25",)),
+    Cell(fault="echo", share="25 %", choice="gated", files=("echo-25",)),
+    Cell(fault="truncated", share="25 %", choice="gated", files=("truncated-25",)),
 )  # fmt: skip
 
 

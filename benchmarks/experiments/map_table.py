@@ -39,6 +39,11 @@ PAIRS = (
     ("cheap", "ungated"),
     ("choice", "cheap"),
     ("gated", "cheap"),
+    ("gate_alone", "gated"),
+    ("gate_alone", "ungated"),
+    ("gate_alone", "permuted_gated"),
+    ("gate_alone", "oracle"),
+    ("gate_alone", "clean"),
 )
 DRAWN = (
     ("choice", "permuted"),

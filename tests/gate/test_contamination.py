@@ -94,7 +94,7 @@ def rows_by_one_feature(
     return rows, count
 
 
-NOISE = ("surprise", "entropy", "rsr", "log_tokens", "rank_first", "surprise_alone", "entropy_gap")
+NOISE = ("surprise", "entropy", "rsr", "surprise_spread", "rank_first", "surprise_alone", "entropy_gap")
 
 
 @pytest.mark.parametrize("share", [0.3, 0.5])
@@ -105,6 +105,20 @@ def test_a_frequent_fault_is_found_by_one_number_before_any_fit(share: float) ->
     faulty = {f"r{number}" for number in range(count)}
     assert len(suspected & faulty) >= 0.8 * count
     assert len(suspected - faulty) <= 2
+
+
+@pytest.mark.parametrize(("tokens", "expected"), [(3.0, 15), (30.0, 0)])
+def test_rows_far_shorter_than_the_planted_ones_are_not_taken_for_a_frequent_fault(
+    tokens: float, expected: int
+) -> None:
+    rows, count = rows_by_one_feature(clean=-1.5, faulty=0.0, spread=0.2, share=0.3)
+    place = NAMES.index("log_tokens")
+    for row in rows:
+        is_short = row.fault is None and int(row.example_id[1:]) < count
+        row.features_F[place] = np.log(3.0 if is_short else tokens)
+    screened = [r.suspected for r in with_suspected(rows, seed=0) if r.fault is None]
+    found = sum(fault == "mismatch" for fault in screened)
+    assert found >= expected if expected else found == 0
 
 
 @pytest.mark.parametrize("shift", [0.5, 1.0, 1.5])

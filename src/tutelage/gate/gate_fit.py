@@ -61,6 +61,10 @@ gain more.
 _SCREEN_AUC = 0.95
 """Least AUC of plants and the rest of the rows by that feature. Below it, the student may just not
 be able to tell: then many rows lie among the plants, too."""
+_SHORTEST = 0.05
+"""Share of the plants that may be shorter than a row that is looked for in this way. Texts of a few
+tokens are surprising to many students, so among longer plants they would look faulty.
+"""
 _ALIKE = {
     "doubling": {"looping"},
     "looping": {"doubling"},
@@ -273,6 +277,7 @@ def _screened(
         own_M = np.array([r.features_F[place] for r in strong])
         all_N = np.array([r.features_F[place] for r in user])
         known_N = np.isfinite(all_N) & np.array([s is None for s in signs], dtype=np.bool_)
+        known_N &= _as_long_as(strong, user)
         share = contamination_of(all_N[known_N], own_M[np.isfinite(own_M)])
         if share.auc < _SCREEN_AUC or share.gain < least_gain:
             continue
@@ -280,6 +285,16 @@ def _screened(
             found[at] = found[at] or fault
     left = sum(f is None for f in found)
     return found if left >= max(_LEAST_CLEAN, _LEAST_LEFT * len(user)) else list(signs)
+
+
+def _as_long_as(plants: Sequence[GateRow], user: Sequence[GateRow]) -> NDArray[np.bool_]:
+    """Mask of the user's rows that are not shorter than nearly all plants."""
+    place = NAMES.index("log_tokens")
+    if not plants:
+        return np.zeros(len(user), dtype=np.bool_)
+    least = float(np.nanquantile([r.features_F[place] for r in plants], _SHORTEST))
+    mask_N: NDArray[np.bool_] = np.array([r.features_F[place] for r in user]) >= least
+    return mask_N
 
 
 def _cuts(fitting: "_Fitting", sign_N: NDArray[np.int64]) -> Numbers:

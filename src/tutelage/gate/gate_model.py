@@ -20,10 +20,11 @@ from tutelage.stats.intervals import Share, share_of
 
 Numbers = NDArray[np.float64]
 
-VERSION = 4
+VERSION = 5
 """Version of the file and of the features; a run fits a gate of another version again."""
-_READABLE = (2, 3, VERSION)
-"""Versions whose gates can be read: version 3 adds features, version 4 counts more text signs."""
+_READABLE = (2, 3, 4, VERSION)
+"""Versions whose gates can be read: version 3 adds features, version 4 counts more text signs,
+version 5 looks for frequent faults only among rows as long as the planted ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
