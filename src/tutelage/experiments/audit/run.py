@@ -175,9 +175,9 @@ class _Plants(TypedDict):
 
 
 VERSION = 1
-"""Of audit.json."""
+"""Version of the format of audit.json."""
 PLANTS: _Plants = {"doses": ("strong",), "held_out_fraction": 0.5}
-"""How faults are planted: at their strong dose; half of the examples are held out."""
+"""Settings of planted faults: the strong dose, with half of the examples held out."""
 FITTED_A_PLANT = 1.5
 """Examples on which the gate is fitted and measured, per example with planted faults."""
 
