@@ -388,7 +388,7 @@ def _asks_extension(settings: FiltersSettings) -> bool:
 
 
 def stored_claims(run: RunFolder) -> Iterator[Claim]:
-    """What is checked of each candidate of a run, example by example."""
+    """Claims to check, one for each candidate of a run, example by example."""
     tables = open_tables(run)
     try:
         yield from _claims(stream(tables, _CLAIMS))

@@ -375,7 +375,7 @@ def estimate_evaluation(
     out: Path | None = None,
     measure_seconds: float = MEASURE_SECONDS,
 ) -> dict[str, Any]:
-    """How many items `evaluate` would evaluate, and how long that would take.
+    """Estimated items and time of `evaluate`.
 
     Args:
         model: The student.
@@ -446,7 +446,7 @@ def evaluation_work(
 def _measured_task(
     task: TaskSettings, model: str, settings: EvaluateSettings, *, most_seconds: float
 ) -> tuple[int, float, float]:
-    """How many items were evaluated, the seconds of these alone, and those of loading the model.
+    """Count of evaluated items, their seconds, and the seconds that loading the model took.
 
     A first item is not timed: libraries are imported for it.
     """

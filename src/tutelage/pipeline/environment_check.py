@@ -165,7 +165,7 @@ _MODES: dict[str, Mapping[str, str]] = {
         "FSDP_RESHARD_AFTER_FORWARD": "true",
     },
 }
-"""What `accelerate launch` would put into the environment, besides ranks and addresses."""
+"""Environment variables that `accelerate launch` sets, apart from ranks and addresses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,7 +47,7 @@ _CHUNK_EXAMPLES = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewritingEstimate:
-    """What a rewriting would ask, and what of it is already there.
+    """Estimate of a rewriting: the calls it needs, and the replies that are already cached.
 
     Attributes:
         figures: Rows, calls, tokens and costs.
@@ -99,7 +99,7 @@ def refine_estimate(
     progress: Progress,
     own: TeacherSettings | None = None,
 ) -> RewritingEstimate:
-    """What a rewriting of some data would ask the teacher, and the same as a part of the work.
+    """Estimate of the teacher calls that a rewriting of some data needs.
 
     The replies that the cache holds are read as the run would read them, so that a rewriting that
     was stopped is counted from where it stopped.
@@ -181,7 +181,7 @@ class _RewriteLookup:
             await (self._rewritten(chunk) if self.answerer is None else self._answered(chunk))
 
     def notes(self, refine: RefineSettings) -> list[str]:
-        """What the count rests on."""
+        """Notes on the basis of the estimate."""
         found = []
         if self.unknown:
             found.append(
@@ -299,7 +299,7 @@ def estimate_sample(
 async def _sampled(
     job: SampleJob, examples: Sequence[Example], *, run: RunFolder
 ) -> tuple[dict[str, Any], list[Work]]:
-    """What a sampling would ask each teacher; cached responses are checked as in the sampling."""
+    """Estimated calls of each teacher in a sampling; cached responses are checked as there."""
     with ExitStack() as stack:
         journals = [
             stack.enter_context(_journal(journal_path(run, teacher))) for teacher in job.teachers
@@ -388,7 +388,7 @@ def asked_estimate(
     journal: Path,
     stage: str,
 ) -> tuple[dict[str, Any], Work]:
-    """What some work would ask a teacher and pay, and the same as one part of a command's work.
+    """Estimated calls and cost of some work, and the same as one part of a command's work.
 
     Args:
         ask: Does the work with a teacher that answers from the cache alone.

@@ -38,10 +38,10 @@ MEASURE_SECONDS = 20.0
 """Default seconds of a speed measurement."""
 
 TIMED_BLOCKS = 4
-"""Of so many runs of consecutive texts some are read against the clock."""
+"""Blocks of consecutive texts that are kept to measure the speed."""
 
 TIMED_BLOCK = 64
-"""Texts of such a run: neighbours may share a prompt, which is then read once."""
+"""Texts of such a block: neighbours may share a prompt, which is then read once."""
 
 _FIRST_CHUNK = 2
 

@@ -40,7 +40,7 @@ _TOKEN = re.compile(
 )
 _LAST_TOKENS = re.compile(r"(?:\s*<(?:/?s|eos|bos|pad|unk)>)+\s*\Z", re.IGNORECASE)
 _NAME_ALONE = re.compile(r"\s*(?:assistant|model|final|analysis|commentary|user|system)\s*")
-"""What is no answer where nothing else comes before a token."""
+"""Names of roles and channels: no answer if nothing else comes before a token."""
 _BOX = re.compile(r"<\|(?:begin|end)_of_box\|>")
 _ORDINARY = frozenset(("</s>", "<eos>", "<bos>", "<pad>"))
 """Tokens that are also tags of HTML or words of a text; cut only where no more text follows, as are

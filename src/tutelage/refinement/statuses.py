@@ -30,9 +30,8 @@ UNCHANGED = "unchanged"
 """The text is the same as the parent's, up to white space."""
 
 HALF_CHANGED = "half_changed"
-"""Only one half of the pair is new where both had to be: an old half is never combined with a new
-one.
-"""
+"""Status of a rewrite with only one new half where both had to be new; old and new halves are
+never combined."""
 
 UNDER_MIN_LENGTH = "under_min_length"
 OVER_MAX_LENGTH = "over_max_length"

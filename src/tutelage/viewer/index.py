@@ -24,6 +24,7 @@ from tutelage.data.schemas import SCORES
 from tutelage.pipeline import RunFolder
 from tutelage.pipeline.run_dir import sound
 from tutelage.progress import Progress
+from tutelage.reporting.queries import quoted
 from tutelage.selection import OVERRULED
 
 VERSION = 3
@@ -348,11 +349,6 @@ def _enum(tables: duckdb.DuckDBPyConnection, name: str, query: str) -> None:
 
 def _run(tables: duckdb.DuckDBPyConnection, query: str, **parts: str) -> None:
     tables.execute(query.format(**parts))
-
-
-def quoted(identifier: str) -> str:
-    """Column name as SQL, with quotes."""
-    return '"' + identifier.replace('"', '""') + '"'
 
 
 def text(value: object) -> str:

@@ -19,7 +19,8 @@ from tutelage.pipeline.export_stage import as_training_row
 from tutelage.pipeline.set_rows import has_column, with_template_args
 from tutelage.reporting.blocks import visible
 from tutelage.reporting.number_format import STEP_WORDS, reason_words
-from tutelage.viewer.index import quoted, text
+from tutelage.reporting.queries import quoted
+from tutelage.viewer.index import text
 from tutelage.viewer.query import (
     NO_SOURCE,
     OUTCOMES,

@@ -20,7 +20,7 @@ from typing import Literal, TypeAlias, get_args
 
 from tutelage.data import ORIGINAL
 from tutelage.errors import DataError
-from tutelage.viewer.index import quoted
+from tutelage.reporting.queries import quoted
 
 Whose: TypeAlias = Literal["original", "chosen", "any"]
 FACETS = ("outcome", "reason", "step", "source", "teacher", "status", "fault", "beside")

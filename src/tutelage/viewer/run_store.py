@@ -23,8 +23,9 @@ from tutelage.pipeline import RunFolder
 from tutelage.pipeline.overrides import Override, overrides_of
 from tutelage.pipeline.run_dir import sound
 from tutelage.reporting.number_format import STEP_WORDS, reason_words
+from tutelage.reporting.queries import quoted
 from tutelage.selection import OVERRULED
-from tutelage.viewer.index import MEMORY_LIMIT, index_key, quoted, text
+from tutelage.viewer.index import MEMORY_LIMIT, index_key, text
 from tutelage.viewer.query import Names
 from tutelage.viewer.search import RowMap, Search, Searches
 

@@ -1,12 +1,13 @@
 """Report page of an audit and its sentences: recommendation, headline, tables and examples."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any
 
-from tutelage.data import Candidate
+from tutelage.data import ORIGINAL, Candidate, content_hash
 from tutelage.data.schemas import FAULT_SHARES
 from tutelage.experiments.audit.findings import (
     BEYOND,
@@ -488,3 +489,29 @@ def page_of(report: Mapping[str, Any], *, shown: Sequence[Mapping[str, Any]]) ->
         sections=sections,
         pictures=all(find_spec(name) for name in ("altair", "vl_convert")),
     )
+
+
+def shown_first(found: Sequence[dict[str, Any]], *, seed: int) -> list[dict[str, Any]]:
+    """Examples with a description; a few of each kind, rejected or not, are `shown` on the page."""
+    drawn = sorted(found, key=lambda e: content_hash("audit example", seed, e["candidate_id"]))
+    shown: Counter[tuple[str, bool]] = Counter()
+    for example in sorted(drawn, key=lambda e: e["step"] == ORIGINAL):
+        group = (example["kind"], example["fault"] is not None)
+        shown[group] += 1
+        example["shown"] = shown[group] <= SHOWN
+    return [_with_words(e) for e in sorted(drawn, key=lambda e: (e["kind"], not e["shown"]))]
+
+
+def _with_words(example: dict[str, Any]) -> dict[str, Any]:
+    title = example["title"]
+    if example["fault"] is not None:
+        fault = example["fault"].replace("_", " ")
+        about = (
+            f"{title}: most like the planted fault “{fault}”, {example['excess']:.2f} above its "
+            "threshold."
+        )
+    elif example["kind"] != BEYOND:
+        about = f"{title}: not rejected, but its text or its scores look like planted ones."
+    else:
+        about = "Far beyond the student: very surprising even with the instruction."
+    return {**example, "about": about}

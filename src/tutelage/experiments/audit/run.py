@@ -31,12 +31,12 @@ from tutelage.experiments.audit.findings import (
     sides_of,
 )
 from tutelage.experiments.audit.page import (
-    SHOWN,
     facts_of,
     headline,
     label_of,
     noun_of,
     page_of,
+    shown_first,
     text_of,
 )
 from tutelage.gate import Dose, TooFewRowsError
@@ -175,9 +175,9 @@ class _Plants(TypedDict):
 
 
 VERSION = 1
-"""Of audit.json."""
+"""Version of the format of audit.json."""
 PLANTS: _Plants = {"doses": ("strong",), "held_out_fraction": 0.5}
-"""How faults are planted: at their strong dose; half of the examples are held out."""
+"""Settings of planted faults: the strong dose, with half of the examples held out."""
 FITTED_A_PLANT = 1.5
 """Examples on which the gate is fitted and measured, per example with planted faults."""
 
@@ -563,33 +563,7 @@ def _examples(
                 "original": None if version.step == ORIGINAL else originals.get(version.example_id),
             }
         )
-    return _shown(found, seed=seed)
-
-
-def _shown(found: Sequence[dict[str, Any]], *, seed: int) -> list[dict[str, Any]]:
-    """Examples with a description; a few of each kind, rejected or not, are on the page."""
-    drawn = sorted(found, key=lambda e: content_hash("audit example", seed, e["candidate_id"]))
-    shown: Counter[tuple[str, bool]] = Counter()
-    for example in sorted(drawn, key=lambda e: e["step"] == ORIGINAL):
-        group = (example["kind"], example["fault"] is not None)
-        shown[group] += 1
-        example["shown"] = shown[group] <= SHOWN
-    return [_with_words(e) for e in sorted(drawn, key=lambda e: (e["kind"], not e["shown"]))]
-
-
-def _with_words(example: dict[str, Any]) -> dict[str, Any]:
-    title = example["title"]
-    if example["fault"] is not None:
-        fault = example["fault"].replace("_", " ")
-        about = (
-            f"{title}: most like the planted fault “{fault}”, {example['excess']:.2f} above its "
-            "threshold."
-        )
-    elif example["kind"] != BEYOND:
-        about = f"{title}: not rejected, but its text or its scores look like planted ones."
-    else:
-        about = "Far beyond the student: very surprising even with the instruction."
-    return {**example, "about": about}
+    return shown_first(found, seed=seed)
 
 
 def _title(step: str, *, is_alone: bool) -> str:

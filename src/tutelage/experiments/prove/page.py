@@ -158,7 +158,7 @@ def is_shown(c: Compared, settings: ProveSettings) -> bool:
 
 
 def _edge(c: Compared, settings: ProveSettings) -> str:
-    """Why the verdict is not what the interval looks like; empty where the two agree."""
+    """Sentence on why verdict and interval disagree; empty where they agree."""
     if c.interval.seeds == 1 or c.interval.excludes_zero == is_shown(c, settings):
         return ""
     lies = "outside" if c.interval.excludes_zero else "inside"
