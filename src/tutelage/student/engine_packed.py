@@ -454,7 +454,7 @@ _TOLERANCES = {"float32": 1e-3, "bfloat16": 5e-2, "float16": 1e-2}
 
 
 class PackedEngine:
-    """Fast engine for decoders whose forward pass `decoder` implements.
+    """Fast engine for decoders whose forward pass this file implements.
 
     Made by `open_packed`, which first compares it with the model's own forward pass.
     """

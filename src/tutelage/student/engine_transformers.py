@@ -1,7 +1,7 @@
 """General engine: any causal language model through its own forward pass.
 
 Passages that share prefixes are read in one line without padding, in which a prefix occurs once
-(`line_masks`); the others in padded batches. Models that attention alone does not connect are read
+(`packed_layout`); the others in padded batches. Models that attention alone does not connect are read
 in padded batches or row by row.
 """
 

@@ -1,6 +1,6 @@
 """Sequential stopping: a test of the first place that is valid at any number of looks.
 
-The differences between teachers are followed by a confidence sequence (`stats.sequential`), which
+The differences between teachers are followed by a confidence sequence (`stats.intervals`), which
 holds at all looks together. A ratio of means is followed by its linearisation: the terms are how
 far each question moves the ratio (influence values). E entrants share alpha by Bonferroni over
 E - 1 rivals; a wrong first place, or any first place where all are equal, then comes up with a
