@@ -1,8 +1,8 @@
 """General engine: any causal language model through its own forward pass.
 
 Passages that share prefixes are read in one line without padding, in which a prefix occurs once
-(`packed_layout`); the others in padded batches. Models that attention alone does not connect are read
-in padded batches or row by row.
+(`packed_layout`); the others in padded batches. Models in which attention is not the only link
+between positions are read in padded batches or row by row.
 """
 
 import logging
