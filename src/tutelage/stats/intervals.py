@@ -167,12 +167,8 @@ def normal_interval(value: float, *, error: float, level: float = 0.95) -> Estim
     return Estimate(value=value, low=value - reach, high=value + reach)
 
 
-def mean_interval(values: Numbers, *, level: float = 0.95) -> Estimate:
-    """Mean of independent values with its normal interval; no interval for a single value.
-
-    Args:
-        values: Finite, at least one.
-        level: Confidence level of the interval, in (0, 1).
+def mean_interval(values: Numbers) -> Estimate:
+    """Mean of finite independent values with its 95 % interval; no interval for a single value.
 
     Examples:
         >>> mean_interval(np.array([1.0]))
@@ -181,9 +177,7 @@ def mean_interval(values: Numbers, *, level: float = 0.95) -> Estimate:
     mean = float(values.mean())
     if len(values) < 2:  # noqa: PLR2004  (one value says nothing about spread)
         return Estimate(value=mean)
-    return normal_interval(
-        mean, error=float(values.std(ddof=1)) / math.sqrt(len(values)), level=level
-    )
+    return normal_interval(mean, error=float(values.std(ddof=1)) / math.sqrt(len(values)))
 
 
 def half_width(spread: float, *, terms: int, alpha: float, tuned_for: int) -> float:
