@@ -298,7 +298,7 @@ def _record(line: int, value: object, problem: tuple[str, str] | None) -> Record
 
 
 def process_count() -> int:
-    """How many processes read a large file, this one included: one a core, and at most three.
+    """Number of processes that read a large file, this one included: one a core, at most three.
 
     Raises:
         DataError: The environment variable that limits them is no number.
@@ -484,7 +484,7 @@ class _Process:
         return self._state == "busy"
 
     def reply(self) -> bytes | None:
-        """What it made of its segment; None where it died."""
+        """Result of its segment; None where the process died."""
         found = self._read()
         self._state = "lost" if found is None else "free"
         return found

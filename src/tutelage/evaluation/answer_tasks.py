@@ -106,7 +106,7 @@ def answer_all(
 def fitting_answers(
     parts: OpenStudent, *, tokens: int, memory: Callable[[str], Memory | None] = memory_of
 ) -> int:
-    """How many answers are generated at once, from the memory of the device.
+    """Number of answers that are generated at once, from the memory of the device.
 
     All of a card's memory counts, not what is free now: the number is the same in the next call,
     and a batch that does not fit after all is halved.
