@@ -206,9 +206,6 @@ def _values(chunks: Chunks, records_of: Callable[[Chunks], Records]) -> Segments
         yield Values(found)
 
 
-# A reader process.
-
-
 def serve() -> None:
     """Answer the segments that come on the standard input until it ends."""
     requests, replies = sys.stdin.buffer, sys.stdout.buffer
@@ -292,9 +289,6 @@ def _items(found: list[tuple[Any, ...]]) -> Iterator[Item]:
 
 def _record(line: int, value: object, problem: tuple[str, str] | None) -> Record:
     return Record(line, value, None if problem is None else Problem(*problem))
-
-
-# The reader's side.
 
 
 def process_count() -> int:

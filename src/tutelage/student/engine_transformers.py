@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.models.loading import forward_errors, memory_errors
-from tutelage.student.decoder_steps import Ops
+from tutelage.student.decoder_steps import Head, Ops, measure
 from tutelage.student.engine import ForwardError, OutOfMemoryError, out_of_range
 from tutelage.student.engine_packed import line_targets
 from tutelage.student.model_checks import body_of, forget_lengths, only, probe
@@ -28,7 +28,6 @@ from tutelage.student.packed_layout import (
     sharing,
 )
 from tutelage.student.passages import CPU_TOKENS, Gauge, Measured, Passage, Refusal, measured_tokens
-from tutelage.student.token_statistics import Head, measure
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -201,9 +201,6 @@ class MemoryGroup:
                 return
 
 
-# Sandbox.
-
-
 _HERE = Path(__file__).parent
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store")
 _SYSTEM_FILES = ("/etc/ld.so.cache",)
