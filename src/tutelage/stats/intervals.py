@@ -155,15 +155,9 @@ def wilson(right: int, total: int) -> Estimate:
     return Estimate(value=found.fraction, low=found.low, high=found.high)
 
 
-def normal_interval(value: float, *, error: float, level: float = 0.95) -> Estimate:
-    """Value with the normal interval of its standard error.
-
-    Args:
-        value: In the unit of the measure.
-        error: Its standard error, at least 0.
-        level: Confidence level of the interval, in (0, 1).
-    """
-    reach = normal_quantile((1 + level) / 2) * error
+def normal_interval(value: float, *, error: float) -> Estimate:
+    """Value with the normal 95 % interval of its standard error, which is at least 0."""
+    reach = normal_quantile(0.975) * error
     return Estimate(value=value, low=value - reach, high=value + reach)
 
 
