@@ -13,10 +13,10 @@ from tutelage.data import Unscored, content_hash, write_table
 from tutelage.data.schemas import RESULTS
 from tutelage.errors import RunError, SettingsError
 from tutelage.evaluation import EvaluateSettings, TaskSettings, evaluate_student
-from tutelage.evaluation import answer_tasks as generating_module
 from tutelage.evaluation import evaluate as evaluate_module
-from tutelage.evaluation.answer_tasks import Answer, answer_all
+from tutelage.evaluation import tasks as generating_module
 from tutelage.evaluation.items import Item
+from tutelage.evaluation.tasks import Answer, answer_all
 from tutelage.pipeline import train_stage
 from tutelage.progress import Silent
 from tutelage.student import StudentModel, StudentSettings, open_student

@@ -143,7 +143,6 @@ def test_markup_is_taken_away_and_meaning_is_not(text, bare):
 
 
 BOXED = r"\boxed{%s}"
-SAID = "The answer is %s."
 CASES = [
     # reference, answer, verdict
     (r"\frac{1}{2^{99}}", r"\frac{1}{2^{98}}", "wrong"),

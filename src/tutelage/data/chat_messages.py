@@ -110,9 +110,6 @@ def _add_part(found: Content, part: Mapping[str, object], *, place: str) -> None
             raise not_text(part, name=place)
 
 
-# Chat messages.
-
-
 _CALLS = "calls"  # no role of a message: such a turn belongs to the assistant
 ROLE_OF = {
     "system": "system",

@@ -179,9 +179,6 @@ def _roles(turns: tuple[Message, ...]) -> str:
     return f"the roles {ellipsis}{shown_roles}"
 
 
-# A candidate: one version of an example.
-
-
 OK = "ok"
 """The only status with which a candidate may be scored and chosen."""
 
@@ -258,9 +255,6 @@ class Candidate:
         if response is None:
             raise DataError(f"candidate {self.candidate_id}: has no response")
         return response
-
-
-# Attempts of a student.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

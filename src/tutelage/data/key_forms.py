@@ -36,8 +36,6 @@ for _name, _meant in html5.items():
         _ENTITIES.setdefault(_meant, []).append(_name.rstrip(";"))
 
 
-# A text in forms that are compared quickly.
-
 _SPACE = b"\t\n\v\f\r\x1c\x1d\x1e\x1f "
 _NOT_ASCII = bytes(range(128, 256))
 _LOWERED = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"abcdefghijklmnopqrstuvwxyz")
@@ -136,9 +134,6 @@ def _base64(text: bytes) -> bytes:
 
 def _hex(text: bytes) -> bytes:
     return text.translate(_HEX_DIGITS, _SPACE + b":,;\\xXuU+0")
-
-
-# Forms of a key.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

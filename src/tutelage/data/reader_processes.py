@@ -206,9 +206,6 @@ def _values(chunks: Chunks, records_of: Callable[[Chunks], Records]) -> Segments
         yield Values(found)
 
 
-# A reader process.
-
-
 def serve() -> None:
     """Answer the segments that come on the standard input until it ends."""
     requests, replies = sys.stdin.buffer, sys.stdout.buffer
@@ -294,11 +291,8 @@ def _record(line: int, value: object, problem: tuple[str, str] | None) -> Record
     return Record(line, value, None if problem is None else Problem(*problem))
 
 
-# The reader's side.
-
-
 def process_count() -> int:
-    """How many processes read a large file, this one included: one a core, and at most three.
+    """Number of processes that read a large file, this one included: one a core, at most three.
 
     Raises:
         DataError: The environment variable that limits them is no number.
@@ -484,7 +478,7 @@ class _Process:
         return self._state == "busy"
 
     def reply(self) -> bytes | None:
-        """What it made of its segment; None where it died."""
+        """Result of its segment; None where the process died."""
         found = self._read()
         self._state = "lost" if found is None else "free"
         return found

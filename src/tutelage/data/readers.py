@@ -87,9 +87,6 @@ class Trees:
         return {"messages": turns[::-1], **rest}
 
 
-# Readers.
-
-
 ROW_OK = "ok"
 """Row status: the row is an example. Each of its candidates has a status of its own."""
 

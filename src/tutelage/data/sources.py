@@ -158,9 +158,6 @@ def batch_records(batch: pa.RecordBatch, *, before: int) -> Records:
         yield Record(index, row, None)
 
 
-# Sources.
-
-
 Source: TypeAlias = str | Path | Iterable[str | Path] | Iterable[Mapping[str, Any]]
 """Types of sources: paths, folders, patterns, a hub dataset id, a table, a `datasets` object or
 rows.

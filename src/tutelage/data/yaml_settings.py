@@ -58,14 +58,14 @@ def yaml_value(text: str, *, place: str, hint: str) -> Any:
 
 
 def _problems(root: yaml.Node) -> list[str]:
-    """What is wrong with a document that is valid YAML; each begins behind the file's name."""
+    """Problems of a document that is valid YAML, as messages that follow the file's name."""
     if _size(root, {}, set()) > MOST_NODES:
         return [f": its aliases (*name) write out more than {MOST_NODES:,} values"]
     return list(_repeated(root, "", set()))
 
 
 def _size(node: yaml.Node, known: dict[int, int], above: set[int]) -> int:
-    """How many values a node has, those of its aliases counted each time."""
+    """Number of values of a node, those of its aliases counted each time."""
     if id(node) in above:
         raise ValueError(f"line {node.start_mark.line + 1} refers to itself")
     if id(node) not in known:
@@ -144,7 +144,7 @@ def _plain_words(problem: Mapping[str, Any]) -> str:
 
 
 def _wrong_form(kind: type[BaseModel], place: Place) -> str | None:
-    """What a text of a special form is, in the words of the setting's own description."""
+    """Description of a text of a special form, in the words of the setting itself."""
     for model in models_at(kind, place[:-1]):
         field = model.model_fields.get(str(place[-1]))
         if field is not None and field.description:

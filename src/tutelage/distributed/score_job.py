@@ -173,9 +173,6 @@ class ScoringWorker:
         write_table(self._folder.part(name), pa.Table.from_pylist(list(rows), schema=schema))
 
 
-# Score job.
-
-
 FAILED = "student_failed"
 _MANY_CHUNKS = 4
 _NOT_IN_KEY = {"use_cache", "cache_path"}
@@ -410,9 +407,6 @@ def _as_error(problem: Mapping[str, Any]) -> Exception:
     if isinstance(kind, type) and issubclass(kind, TutelageError):
         return kind(problem["message"], hint=problem["hint"])
     return RuntimeError(f"a worker failed:\n{problem['message']}")
-
-
-# Ray workers for the pipeline.
 
 
 class RayWorkers:

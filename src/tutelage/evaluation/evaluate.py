@@ -26,7 +26,6 @@ from tutelage.data import (
 )
 from tutelage.data.stored_json import StoredShape, optional, read_stored
 from tutelage.errors import RunError, SettingsError
-from tutelage.evaluation.answer_tasks import Answer, answer_all, constraints_met, exact_match
 from tutelage.evaluation.config import EvaluateSettings, TaskSettings
 from tutelage.evaluation.items import (
     UNITS,
@@ -36,8 +35,17 @@ from tutelage.evaluation.items import (
     read_references,
     results_table,
 )
-from tutelage.evaluation.likelihood_tasks import choose, gain, held_out, reasoning_quality
 from tutelage.evaluation.lm_eval_harness import folder_digest, run_harness
+from tutelage.evaluation.tasks import (
+    Answer,
+    answer_all,
+    choose,
+    constraints_met,
+    exact_match,
+    gain,
+    held_out,
+    reasoning_quality,
+)
 from tutelage.progress import Progress, Silent
 from tutelage.student import StudentModel, StudentSettings, open_student
 from tutelage.student.config import template_values

@@ -146,9 +146,6 @@ def _texts(value: object, *, what: str, place: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-# Items.
-
-
 _USUAL: Mapping[str, tuple[str, ...]] = {
     "id": ("item_id", "id", "key", "problem_id", "prompt_id"),
     "question": ("question", "instruction", "prompt", "problem", "question_stem"),

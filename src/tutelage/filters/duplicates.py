@@ -406,9 +406,6 @@ def jaccard(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> float:
     return shared / (len(one) + len(other) - shared)
 
 
-# Near duplicates.
-
-
 _NONE = np.zeros(0, dtype=np.uint64)
 
 

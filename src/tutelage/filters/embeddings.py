@@ -39,9 +39,6 @@ def need(module: str, *, package: str) -> Any:
         ) from error
 
 
-# Embeddings.
-
-
 _TEXTS_AT_A_TIME = 512
 
 

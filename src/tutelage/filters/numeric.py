@@ -215,9 +215,6 @@ def _best(
     return chosen
 
 
-# Length of a text.
-
-
 TokenCounter: TypeAlias = Callable[[Sequence[str]], Sequence[int]]
 """Function type: number of tokens of each text, in order."""
 
@@ -277,9 +274,6 @@ def _scored_tokens(pool: Pool, settings: LengthSettings, scores: pa.Table | None
             hint="use `of: response` or `of: instruction`, or pass a tokenizer",
         )
     return column_numbers(pool, f"{settings.of}_tokens", scores=scores)
-
-
-# The share of the student's answers that are right.
 
 
 def measure_pass_rate(

@@ -208,7 +208,7 @@ def _starts_as_operand(text: str) -> bool:
 
 
 def operator_similarity(one: Sequence[str], other: Sequence[str]) -> float:
-    """How similar two lists of operators are: shared neighbours over all neighbours, in [0, 1].
+    """Similarity of two lists of operators: shared neighbours over all neighbours, in [0, 1].
 
     1 means the same operators in the same order, or none on either side.
 

@@ -99,9 +99,6 @@ def judge_by_extension(pool: Pool, function: str) -> Verdicts:
     )
 
 
-# Pipeline.
-
-
 # From the settings of one filter to its verdicts.
 
 
@@ -207,9 +204,6 @@ def _judge_class(pool: Pool, settings: ClassifierSettings) -> Verdicts:
         facts["held_out_accuracy"] = classified.held_out_accuracy
         facts["held_out_majority"] = classified.held_out_majority
     return replace(keep_band(pool, classified.probabilities, settings), facts=facts)
-
-
-# Pipeline.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

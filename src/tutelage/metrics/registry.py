@@ -106,9 +106,6 @@ class MetricSpec:
     compute: Callable[[Material], float | None] | None = None
 
 
-# Registry.
-
-
 def _upd(material: Material) -> float:
     vocabulary_tokens = material.reading.vocabulary_tokens
     if vocabulary_tokens is None:

@@ -129,9 +129,6 @@ def _check_same_tokens(text: str, *, alone: TokenStats, given: TokenStats) -> No
         )
 
 
-# Response.
-
-
 HIGH_ENTROPY_ONE_IN = 200
 """One in how many tokens `high_entropy_sum` adds up: 0.5%, as in its paper."""
 

@@ -51,9 +51,6 @@ class ModelSettings(Protocol):
         ...
 
 
-# Where files are kept between runs.
-
-
 _NETWORK = frozenset(
     {
         "9p",
@@ -141,9 +138,6 @@ def file_system(path: Path, *, mounts: Path = Path("/proc/mounts")) -> str:
         if (place == real or place in real.parents) and len(place.parts) >= deepest:
             found, deepest = parts[2], len(place.parts)
     return found
-
-
-# Giving memory back to the system.
 
 
 def give_memory_back() -> None:

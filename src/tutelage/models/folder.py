@@ -83,7 +83,7 @@ def find_adapter(path: Path, *, pickle: bool) -> Adapter | None:
             if (path / _PICKLE_NAME).is_file()
             else "save the adapter with model.save_pretrained(folder)",
         )
-    config = _read(place)
+    config = _read_json(place)
     kind = str(config.get("peft_type"))
     if kind in _NOT_MERGEABLE:
         raise StudentError(
@@ -105,16 +105,6 @@ def _base_name(path: Path, base: str) -> str:
     if not Path(base).expanduser().is_dir() and nearby.is_dir():
         return str(nearby)
     return base
-
-
-def _read(place: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(place.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise StudentError(f"{place}: cannot be read: {error}") from error
-    if not isinstance(found, dict):
-        raise StudentError(f"{place}: expected a JSON object, got {type(found).__name__}")
-    return found
 
 
 _EMBEDDINGS = ("embed_tokens", "wte", "word_embeddings", "embed_in", "lm_head", "embed_out")

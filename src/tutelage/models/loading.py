@@ -145,9 +145,6 @@ def _nearest(
     return "use a smaller or a quantised student, or a vLLM server on larger cards (backend vllm)"
 
 
-# Loading.
-
-
 def load_model(
     folder: StudentFolder,
     settings: ModelSettings,

@@ -82,15 +82,14 @@ class Resampling:
     Args:
         keys: Keys of all texts of all sets.
         seed: Another seed gives other resamples.
-        draws: Number of bootstrap resamples.
     """
 
-    def __init__(self, keys: Iterable[str], *, seed: int, draws: int = DRAWS) -> None:
+    def __init__(self, keys: Iterable[str], *, seed: int) -> None:
         names = sorted(set(keys))
         self._place = {name: index for index, name in enumerate(names)}
         generator = np.random.default_rng(seed)
         size = len(names)
-        self._weights_DK = generator.multinomial(size, np.full(size, 1 / size), size=draws).astype(
+        self._weights_DK = generator.multinomial(size, np.full(size, 1 / size), size=DRAWS).astype(
             np.uint16
         )
         groups = min(GROUPS, size)

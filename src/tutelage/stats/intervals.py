@@ -155,24 +155,14 @@ def wilson(right: int, total: int) -> Estimate:
     return Estimate(value=found.fraction, low=found.low, high=found.high)
 
 
-def normal_interval(value: float, *, error: float, level: float = 0.95) -> Estimate:
-    """Value with the normal interval of its standard error.
-
-    Args:
-        value: In the unit of the measure.
-        error: Its standard error, at least 0.
-        level: Confidence level of the interval, in (0, 1).
-    """
-    reach = normal_quantile((1 + level) / 2) * error
+def normal_interval(value: float, *, error: float) -> Estimate:
+    """Value with the normal 95 % interval of its standard error, which is at least 0."""
+    reach = normal_quantile(0.975) * error
     return Estimate(value=value, low=value - reach, high=value + reach)
 
 
-def mean_interval(values: Numbers, *, level: float = 0.95) -> Estimate:
-    """Mean of independent values with its normal interval; no interval for a single value.
-
-    Args:
-        values: Finite, at least one.
-        level: Confidence level of the interval, in (0, 1).
+def mean_interval(values: Numbers) -> Estimate:
+    """Mean of finite independent values with its 95 % interval; no interval for a single value.
 
     Examples:
         >>> mean_interval(np.array([1.0]))
@@ -181,9 +171,7 @@ def mean_interval(values: Numbers, *, level: float = 0.95) -> Estimate:
     mean = float(values.mean())
     if len(values) < 2:  # noqa: PLR2004  (one value says nothing about spread)
         return Estimate(value=mean)
-    return normal_interval(
-        mean, error=float(values.std(ddof=1)) / math.sqrt(len(values)), level=level
-    )
+    return normal_interval(mean, error=float(values.std(ddof=1)) / math.sqrt(len(values)))
 
 
 def half_width(spread: float, *, terms: int, alpha: float, tuned_for: int) -> float:

@@ -50,11 +50,10 @@ def prevalences(
     *,
     known_C_O: Sequence[Sequence[int]],
     seed: int,
-    level: float = 0.95,
 ) -> list[Prevalence]:
     """Estimated share of each class in observed rows, given outcomes of rows of known classes.
 
-    The interval covers the sampling error of all counts: each is sampled from its Dirichlet
+    The 95 % interval covers the sampling error of all counts: each is sampled from its Dirichlet
     posterior, and the shares are estimated again. It does not account for faults that differ from
     the known ones.
 
@@ -63,7 +62,6 @@ def prevalences(
             rejected as one of the kinds.
         known_C_O: The same of rows of each class; the first class is clean.
         seed: Seed of the resampling.
-        level: Confidence level of the interval, in (0, 1).
 
     Returns:
         One share for each class but the first, and last that of all of them together.
@@ -92,8 +90,7 @@ def prevalences(
     drawn_R_O = drawing.dirichlet(observed + _OBSERVED_PRIOR, size=DRAWS)
     drawn_R_C_O = np.stack([drawing.dirichlet(row, size=DRAWS) for row in known + prior], axis=1)
     spread = _together(_mixture(drawn_R_O, drawn_R_C_O))
-    tail = (1 - level) / 2
-    low, high = np.quantile(spread, [tail, 1 - tail], axis=0)
+    low, high = np.quantile(spread, [0.025, 0.975], axis=0)
     return [
         Prevalence(
             share=round(float(p), _DIGITS),

@@ -76,8 +76,6 @@ def predict_out_of_fold(
     features_N_F: Numbers,
     right_N: Numbers,
     attempts_N: Numbers,
-    *,
-    folds: int = FOLDS,
 ) -> Numbers | None:
     """Out-of-fold predictions of each example's pass rate.
 
@@ -86,7 +84,6 @@ def predict_out_of_fold(
         features_N_F: As for `fit`.
         right_N: As for `fit`.
         attempts_N: As for `fit`.
-        folds: How many parts; at least 2.
 
     Returns:
         One rate an example in (0, 1), or None where there are too few examples.
@@ -95,9 +92,9 @@ def predict_out_of_fold(
         return None
     by_hash = sorted(range(len(example_ids)), key=lambda i: content_hash("fold", example_ids[i]))
     fold_N = np.empty(len(example_ids), dtype=np.int64)
-    fold_N[by_hash] = np.arange(len(example_ids)) % folds
+    fold_N[by_hash] = np.arange(len(example_ids)) % FOLDS
     rates = np.empty(len(example_ids))
-    for fold in range(folds):
+    for fold in range(FOLDS):
         held_out = fold_N == fold
         seen = ~held_out
         fitted = fit(features_N_F[seen], right_N[seen], attempts_N[seen])

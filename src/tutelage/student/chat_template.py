@@ -75,9 +75,6 @@ def reads_clock(source: str) -> bool:
     return "strftime_now" in source
 
 
-# Chat template.
-
-
 _INSTRUCTION_PROBE = "Probing instruction."
 _RESPONSE_PROBE = "Probing response."
 _MARK = "Qzfront"

@@ -18,12 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.models.loading import forward_errors, memory_errors
-from tutelage.student.decoder_steps import Heads, Norm, Ops, Scores
+from tutelage.student.decoder_steps import Head, Heads, Norm, Ops, Scores, measure
 from tutelage.student.engine import ForwardError, OutOfMemoryError, out_of_range
 from tutelage.student.model_checks import plain_head
 from tutelage.student.packed_layout import ROWS, Line, Product, lay_out, plan_packed, product
 from tutelage.student.passages import Measured, Passage, Refusal, passage_of
-from tutelage.student.token_statistics import Head, measure
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -454,7 +453,7 @@ _TOLERANCES = {"float32": 1e-3, "bfloat16": 5e-2, "float16": 1e-2}
 
 
 class PackedEngine:
-    """Fast engine for decoders whose forward pass `decoder` implements.
+    """Fast engine for decoders whose forward pass this file implements.
 
     Made by `open_packed`, which first compares it with the model's own forward pass.
     """

@@ -1,8 +1,8 @@
 """General engine: any causal language model through its own forward pass.
 
 Passages that share prefixes are read in one line without padding, in which a prefix occurs once
-(`line_masks`); the others in padded batches. Models that attention alone does not connect are read
-in padded batches or row by row.
+(`packed_layout`); the others in padded batches. Models in which attention is not the only link
+between positions are read in padded batches or row by row.
 """
 
 import logging
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.models.loading import forward_errors, memory_errors
-from tutelage.student.decoder_steps import Ops
+from tutelage.student.decoder_steps import Head, Ops, measure
 from tutelage.student.engine import ForwardError, OutOfMemoryError, out_of_range
 from tutelage.student.engine_packed import line_targets
 from tutelage.student.model_checks import body_of, forget_lengths, only, probe
@@ -28,7 +28,6 @@ from tutelage.student.packed_layout import (
     sharing,
 )
 from tutelage.student.passages import CPU_TOKENS, Gauge, Measured, Passage, Refusal, measured_tokens
-from tutelage.student.token_statistics import Head, measure
 
 if TYPE_CHECKING:
     from torch import Tensor

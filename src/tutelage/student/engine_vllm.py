@@ -245,9 +245,6 @@ def _key(variable: str) -> str:
     return key
 
 
-# Engine vllm.
-
-
 _BUDGETS_A_REQUEST = 16
 """Token budgets in one request: the server divides it into batches itself."""
 

@@ -155,9 +155,7 @@ class TableStudent:
         """Yield the same as `read` with all statistics, as if everything were cached."""
         return self.read(candidates, views=views, statistics="full")
 
-    def read_pairs(
-        self, pairs: Iterable[TextPair], *, statistics: Statistics = "nll"
-    ) -> Iterator[TokenStats | Unscored]:
+    def read_pairs(self, pairs: Iterable[TextPair]) -> Iterator[TokenStats | Unscored]:
         """Yield one outcome for each pair, in the order given."""
         for pair in pairs:
             words = pair.target.split()
@@ -165,7 +163,7 @@ class TableStudent:
                 yield Unscored(candidate_id=pair.pair_id, reason="no_target_tokens")
                 continue
             nats_T = _hashed_nats(words, f"pair {pair.context}")
-            yield _stats(nats_T, full=statistics != "nll")
+            yield _stats(nats_T, full=False)
 
     def _outcome(
         self, candidate: Candidate, *, views: Collection[ViewName], full: bool

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tutelage.errors import StudentError
-from tutelage.student.token_statistics import Head, head_of
+from tutelage.student.decoder_steps import Head, head_of
 
 if TYPE_CHECKING:
     from torch import Tensor

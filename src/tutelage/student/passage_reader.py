@@ -131,9 +131,6 @@ def map_one_ahead(
             last = following
 
 
-# Passage reader.
-
-
 @dataclass(slots=True, kw_only=True)
 class PassageReader:
     """Reader of passages, one chunk after another.

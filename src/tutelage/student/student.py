@@ -213,10 +213,8 @@ class StudentModel:
                 return _outcome(candidate.candidate_id, own, views=views, measured=known)
         return None
 
-    def read_pairs(
-        self, pairs: Iterable[TextPair], *, statistics: Statistics = "nll"
-    ) -> Iterator[TokenStats | Unscored]:
-        """Measure targets after contexts without a template.
+    def read_pairs(self, pairs: Iterable[TextPair]) -> Iterator[TokenStats | Unscored]:
+        """Measure log-probabilities of targets after contexts, without a template.
 
         Context and target are tokenized once, together; if the tokenizer adds a BOS token by
         itself, it comes first.
@@ -224,11 +222,9 @@ class StudentModel:
         Yields:
             One outcome for each pair, in the order given; an `Unscored` carries the pair's id.
         """
-        self._check_measures(statistics)
-        full = statistics != "nll"
         for chunk in chunks(pairs, size=lambda pair: len(pair.context) + len(pair.target)):
             wanted = [self._wanted_pair(pair) for pair in chunk]
-            records, measured = self._resolve(wanted, full=full)
+            records, measured = self._resolve(wanted, full=False)
             for pair, want in zip(chunk, wanted, strict=True):
                 record = records[want.key]
                 stats = _stats(record, given=True, measured=measured)
@@ -491,9 +487,7 @@ class Reads(Protocol):
         """
         ...
 
-    def read_pairs(
-        self, pairs: Iterable[TextPair], *, statistics: Statistics = "nll"
-    ) -> Iterator[TokenStats | Unscored]:
+    def read_pairs(self, pairs: Iterable[TextPair]) -> Iterator[TokenStats | Unscored]:
         """One outcome for each pair, in the order given."""
         ...
 

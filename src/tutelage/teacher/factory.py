@@ -1,7 +1,5 @@
 """Construction of a teacher from its settings."""
 
-from typing import TYPE_CHECKING
-
 from tutelage.errors import JournalError, TeacherError
 from tutelage.teacher.batch_api import BatchTeacher
 from tutelage.teacher.caching import JournaledTeacher, ReplayTeacher
@@ -17,9 +15,6 @@ from tutelage.teacher.openai_client import (
 )
 from tutelage.teacher.protocol import Request, Teacher
 
-if TYPE_CHECKING:
-    import httpx2
-
 
 def open_teacher(
     settings: TeacherSettings,
@@ -27,7 +22,6 @@ def open_teacher(
     *,
     run: str | None = None,
     local: Teacher | None = None,
-    http_client: "httpx2.AsyncClient | None" = None,
 ) -> JournaledTeacher:
     """Open a teacher with its cache; no request is sent yet.
 
@@ -41,7 +35,6 @@ def open_teacher(
         run: A name for the run that pays, the same whenever it is started again. With it the cap
             on cost holds for the whole run, and without it for this process.
         local: Teacher used instead of a model in this process, where the kind is local.
-        http_client: Another transport, for tests and for proxies.
 
     Raises:
         SettingsError: The key is not in the environment.
@@ -66,7 +59,6 @@ def open_teacher(
                 settings,
                 supports_schema=known_schema(settings, journal, endpoint=endpoint_of(settings)),
                 on_retry=note_retry,
-                http_client=http_client,
                 most_bytes=MOST_FILE_BYTES if settings.batch else MOST_REPLY_BYTES,
             )
             waiting = journal.batches.rows(

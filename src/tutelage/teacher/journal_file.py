@@ -188,9 +188,6 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("COMMIT")
 
 
-# What the journal keeps of a request and of its answer.
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """Stored reply with its request.

@@ -116,9 +116,6 @@ async def read_bounded(response: "httpx2.Response", *, most_bytes: int = MOST_RE
     response._content = b"".join(parts)[:most]  # noqa: SLF001
 
 
-# Openai client.
-
-
 OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_KEY = "OPENAI_API_KEY"
 CONNECT_SECONDS = 30.0

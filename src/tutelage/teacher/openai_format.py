@@ -115,9 +115,6 @@ def finish_reason_in(choice: Mapping[str, object]) -> str:
     return said[0]
 
 
-# Openai format.
-
-
 # Answers that a server streams although it was asked for one body.
 
 
@@ -179,9 +176,6 @@ def _join(parts: dict[str, str], delta: object) -> None:
         for name, piece in pieces.items():
             if isinstance(piece, str):
                 parts[name] = parts.get(name, "") + piece
-
-
-# Openai format.
 
 
 __all__ = [

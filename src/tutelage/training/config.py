@@ -144,7 +144,7 @@ class TrainSettings(TemplateSettings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSpeed:
-    """How fast a student trains.
+    """Speed of training a student.
 
     Attributes:
         tokens: Trained on in the steps that were timed, contexts too.

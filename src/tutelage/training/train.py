@@ -145,7 +145,7 @@ def train_student(
 def training_speed(
     encoded: Encoded, student: StudentModel, settings: TrainSettings, *, seconds: float
 ) -> TrainingSpeed:
-    """How fast a student trains: a few steps are done and thrown away.
+    """Speed of training a student, measured by a few steps that are thrown away.
 
     The first step, which is slower, does not count where there is a second one.
 

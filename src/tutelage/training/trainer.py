@@ -102,9 +102,6 @@ class LikeLengths:
         yield from [len(order)] * self._filling
 
 
-# Trainer.
-
-
 CPU_MICROBATCH = 4
 _log = logging.getLogger(__name__)
 

@@ -318,9 +318,6 @@ def _exactly(found: int, wanted: int, what: str) -> Finding:
     return found == wanted, f"{found} {what}, wanted exactly {wanted}"
 
 
-# All constraints by their names.
-
-
 CHECKERS: Mapping[str, Checker] = MappingProxyType(
     {
         "change_case:capital_word_frequency": capital_words,

@@ -78,9 +78,6 @@ def same_sets(
     return not remaining
 
 
-# Math equivalence.
-
-
 LONGEST_ANSWER = 1_000
 """Most characters of an answer; longer texts are prose."""
 

@@ -169,9 +169,6 @@ def conversions(unit: Unit) -> frozenset[Fraction]:
     return frozenset(unit.factor / factor for factor in alike) - {Fraction(1)}
 
 
-# Numbers that are written in English words.
-
-
 _SMALL_NUMBERS = {
     word: value
     for value, word in enumerate(
@@ -276,9 +273,6 @@ def _cardinal(words: list[str]) -> tuple[int, int]:
             break
         used = index + 1
     return total + current, used
-
-
-# Number parsing.
 
 
 FLOAT_NOISE = Fraction(1, 10**9)

@@ -58,9 +58,6 @@ def check_by_extension(claim: Claim, function: str | None) -> Verdict:
     )
 
 
-# Run.
-
-
 WINDOW_ROWS = 4_096
 """Most verdicts that wait for an earlier, slower one before reading pauses."""
 JUDGED_AT_ONCE = 64

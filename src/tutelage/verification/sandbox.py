@@ -109,7 +109,7 @@ def memory_groups() -> tuple[Path | None, str]:
 
 
 def find_memory_groups(own: str, root: Path) -> tuple[Path | None, str]:
-    """As `memory_groups`, from what /proc/self/cgroup says and where control groups are mounted."""
+    """Memory groups by /proc/self/cgroup and the place where control groups are mounted."""
     names = [line[3:] for line in own.splitlines() if line.startswith("0::/")]
     if not names or not (root / "cgroup.controllers").is_file():
         return None, "version 2 of control groups is not mounted"
@@ -199,9 +199,6 @@ class MemoryGroup:
                 time.sleep(_POLL_SECONDS)
             else:
                 return
-
-
-# Sandbox.
 
 
 _HERE = Path(__file__).parent

@@ -229,7 +229,7 @@ def _judged(mention: Mention, before: str, after: str, *, floor: int) -> Judged:
 
 
 def _denied_before(before: str) -> tuple[int, int | None]:
-    """How often the words in front of a mention deny it, and where the first of them starts."""
+    """Number of denials in front of a mention, and where the first of them starts."""
     if _HEADING.fullmatch(before) is not None:
         return 1, 0
     chain = _BEFORE.search(before)

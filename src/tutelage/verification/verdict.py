@@ -75,9 +75,6 @@ def shorten(text: str, limit: int = EVIDENCE_CHARACTERS) -> str:
     return text[:head] + gap + text[len(text) - kept // 2 :]
 
 
-# What is put before a check.
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constraint:
     """One verifiable instruction (constraint).
