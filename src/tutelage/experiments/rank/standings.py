@@ -11,7 +11,7 @@ entrant's best possible rank is 1 + how many are surely better, its worst the nu
 minus how many are surely worse.
 
 Sequential stopping is a test of the first place that is valid at any number of looks: a confidence
-sequence (`stats.sequential`) of the differences between teachers holds at all looks together. A
+sequence (`stats.intervals`) of the differences between teachers holds at all looks together. A
 ratio of means enters by its linearisation: the terms are how far each question moves the ratio
 (influence values). E entrants share alpha by Bonferroni over E - 1 rivals; a wrong first place, or
 any first place where all are equal, then comes up with a probability of at most alpha in large
