@@ -207,7 +207,8 @@ def turns_of(value: object, *, name: str, tools: bool = False) -> Conversation:
             taken out of it, since the template writes both in its own way.
 
     Raises:
-        UnreadableRowError: `bad_type`, `unsupported_role` or `unsupported_content`.
+        UnreadableRowError: `bad_type`, `unsupported_role`, `unsupported_content` or
+            `partly_trained`.
     """
     if isinstance(value, str):
         value = _listed_in(value, name=name)
@@ -343,6 +344,8 @@ class _Reading:
     ) -> None:
         used = {*_USED, key}
         trained = _is_trained(turn, used)
+        if trained and role in ("assistant", _CALLS):
+            trained = _is_trained_whole(turn, used, value, place=place)
         if role == "tool":
             self._add_result(turn, value, place=place)
         elif role == _CALLS:
@@ -457,6 +460,64 @@ def _is_trained(turn: Mapping[str, object], used: set[str]) -> bool:
             if value in _ON or value in _OFF:
                 used.add(key)
     return trained
+
+
+_SPAN_KEYS = frozenset(("begin_offset", "end_offset", "train"))
+
+
+def _is_trained_whole(
+    turn: Mapping[str, object], used: set[str], value: object, *, place: str
+) -> bool:
+    """Whether the spans of a turn that are trained on (axolotl's `train_detail`) hold its text.
+
+    The field is known by its items, since its name is a setting there. `end_offset` is the last
+    character.
+
+    Returns:
+        True without such a field; False where no character is in a span that is trained on.
+
+    Raises:
+        UnreadableRowError: `partly_trained`: a part of the text is trained on.
+    """
+    for key, spans in turn.items():
+        if not is_list(spans) or not any(
+            isinstance(span, Mapping) and set(span) >= _SPAN_KEYS for span in spans
+        ):
+            continue
+        used.add(key)
+        if not isinstance(value, str):
+            raise UnreadableRowError(
+                "partly_trained", f"{place}.{key}: the spans of {shown(value)} are not known"
+            )
+        inside = [False] * len(value)
+        for span in spans:
+            begin, end = _span(span, place=f"{place}.{key}")
+            inside[begin:end] = [_is_trained(span, set())] * len(inside[begin:end])
+        said = [known for known, character in zip(inside, value, strict=True) if character.strip()]
+        if any(said) and not all(said):
+            raise UnreadableRowError(
+                "partly_trained",
+                f"{place}.{key} trains on {sum(said)} of {len(said)} characters; "
+                "only whole turns can be scored",
+            )
+        return any(said)
+    return True
+
+
+def _span(span: object, *, place: str) -> tuple[int, int]:
+    """Span of characters, as a half-open range."""
+    found = span if isinstance(span, Mapping) else {}
+    ends = [found.get("begin_offset"), found.get("end_offset")]
+    numbers = [
+        int(end)
+        for end in ends
+        if isinstance(end, int | float | np.number) and end >= 0 and end == int(end)
+    ]
+    if len(numbers) != len(ends) or isinstance(ends[0], bool) or isinstance(ends[1], bool):
+        raise UnreadableRowError(
+            "bad_type", f"{place} should hold a begin_offset and an end_offset, found {shown(span)}"
+        )
+    return numbers[0], numbers[1] + 1
 
 
 def _reasoning_of(turn: Mapping[str, object], used: set[str]) -> str | None:
