@@ -19,6 +19,7 @@ from tutelage.api.workspace import (
     tell_notes,
     workspace,
 )
+from tutelage.errors import spelled_in_python
 from tutelage.pipeline.resources import Doors
 from tutelage.pipeline.teacher_outage import raise_if_stopped
 
@@ -83,6 +84,7 @@ def run(
 ) -> Selection | Estimate: ...
 
 
+@spelled_in_python
 def run(
     config: Settings | Path | None = None,
     *,
@@ -175,6 +177,7 @@ def _plain_values(given: Any) -> dict[str, Any]:
     return {} if given is None else model_values(given, {})
 
 
+@spelled_in_python
 def demo(
     out: str | Path = "runs/demo",
     *,

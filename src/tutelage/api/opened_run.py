@@ -20,6 +20,7 @@ from tutelage.api.table_result import (
     Outcome,
     Result,
 )
+from tutelage.errors import spelled_in_python
 from tutelage.pipeline.run_dir import RunFolder
 
 # ----------------------------------------------------------------------------------------------
@@ -43,6 +44,7 @@ class ScratchFolder:
 # ----------------------------------------------------------------------------------------------
 
 
+@spelled_in_python
 class Run:
     """A run folder: everything that was done to some data, with every decision and its reason.
 

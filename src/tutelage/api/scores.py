@@ -24,7 +24,7 @@ from tutelage.api.results import Estimate, Scores, estimate_of
 from tutelage.api.table_result import BY_STATUS, Result
 from tutelage.api.workspace import no_reading, opened, student_of, tell_notes
 from tutelage.data import Rows, write_table
-from tutelage.errors import DataError, SettingsError
+from tutelage.errors import DataError, SettingsError, spelled_in_python
 from tutelage.pipeline.config import DEFAULT_METRICS
 from tutelage.pipeline.resources import Doors
 from tutelage.progress import Progress
@@ -84,6 +84,7 @@ def score(
 ) -> Scores | Estimate: ...
 
 
+@spelled_in_python
 def score(
     data: Data,
     student: Any,
@@ -249,6 +250,7 @@ def _of_run(
     return Scores(table=own, summary=tally, outcome=BY_STATUS, run=run, student=dict(student))
 
 
+@spelled_in_python
 def recompute(
     statistics: Any,
     metrics: str | Sequence[str],
@@ -306,7 +308,16 @@ def _on_disk(source: Any, file: Path) -> Path:
     return file
 
 
-def delta(base: Any, current: Any, *, out: str | Path | None = None, seed: int = 0) -> Result:
+@spelled_in_python
+def delta(
+    base: Any,
+    current: Any,
+    *,
+    out: str | Path | None = None,
+    seed: int = 0,
+    by: Literal["source", "step", "teacher"] | None = None,
+    data: Data = None,
+) -> Result:
     """Effect of training: the loss under one student minus that under another.
 
     Args:
@@ -314,6 +325,9 @@ def delta(base: Any, current: Any, *, out: str | Path | None = None, seed: int =
         current: Scores of the same candidates by the student after training.
         out: A Parquet file to write as well.
         seed: Seed of the resampling that gives the interval.
+        by: Also each group by itself: `summary["by_source"]`, and a column of that name.
+        data: With `by`: the rows that were scored, where neither of the two is a run or the result
+            of `score`.
 
     Returns:
         One row for each candidate of either. `delta_loss` is in nats per token; above 0, the
@@ -331,6 +345,8 @@ def delta(base: Any, current: Any, *, out: str | Path | None = None, seed: int =
     """
     from tutelage.pipeline import delta_losses
 
+    if by is not None and data is None:
+        data = next((s.data for s in (base, current) if isinstance(s, Scores)), None)
     with scratch_folder() as scratch:
         folder = Path(scratch)
         file = Path(out) if out is not None else folder / "deltas.parquet"
@@ -339,11 +355,14 @@ def delta(base: Any, current: Any, *, out: str | Path | None = None, seed: int =
             _on_disk(current, folder / "current.parquet"),
             out=file,
             seed=seed,
+            by=by,
+            data=None if data is None else Path(data_values(data, {}, folder=folder)["path"]),
         )
         table = pq.read_table(file)
     return Result(table=table, summary=_without_scratch(tally, scratch), outcome=BY_STATUS)
 
 
+@spelled_in_python
 def list_metrics(*, agreement: Any = None, metrics: str | Sequence[str] = ()) -> Result:
     """Every metric: what it measures, which direction is better, and where it comes from.
 

@@ -7,11 +7,21 @@ from typing import Any, Literal, Unpack, overload
 import pyarrow as pa
 
 from tutelage.api.inputs import Data, data_values, is_path, scratch_folder
-from tutelage.api.options import TemplateOptions, grouped
+from tutelage.api.options import (
+    AuditCallOptions,
+    AuditOptions,
+    DataOptions,
+    StudentOptions,
+    TemplateOptions,
+    grouped,
+)
 from tutelage.api.progress import ShownProgress, told
 from tutelage.api.results import Estimate, Findings, estimate_of
+from tutelage.api.workspace import student_of
 from tutelage.data.schemas import FAULT_SHARES
-from tutelage.errors import SettingsError
+from tutelage.errors import SettingsError, spelled_in_python
+from tutelage.pipeline.config import checked
+from tutelage.pipeline.resources import Doors
 
 _UNKNOWN = {"share": None, "low": None, "high": None}
 
@@ -19,63 +29,71 @@ _UNKNOWN = {"share": None, "low": None, "high": None}
 @overload
 def audit(
     data: Data,
-    student: str | Path | Mapping[str, Any],
+    student: Any,
     *,
     out: str | Path | None = ...,
     dry_run: Literal[False] = ...,
     measure_seconds: float = ...,
     progress: ShownProgress = ...,
-    **settings: Any,
+    doors: Doors | None = ...,
+    **options: Unpack[AuditCallOptions],
 ) -> Findings: ...
 
 
 @overload
 def audit(
     data: Data,
-    student: str | Path | Mapping[str, Any],
+    student: Any,
     *,
     out: str | Path | None = ...,
     dry_run: Literal[True],
     measure_seconds: float = ...,
     progress: ShownProgress = ...,
-    **settings: Any,
+    doors: Doors | None = ...,
+    **options: Unpack[AuditCallOptions],
 ) -> Estimate: ...
 
 
 @overload
 def audit(
     data: Data,
-    student: str | Path | Mapping[str, Any],
+    student: Any,
     *,
     out: str | Path | None = ...,
     dry_run: bool,
     measure_seconds: float = ...,
     progress: ShownProgress = ...,
-    **settings: Any,
+    doors: Doors | None = ...,
+    **options: Unpack[AuditCallOptions],
 ) -> Findings | Estimate: ...
 
 
+@spelled_in_python
 def audit(
     data: Data,
-    student: str | Path | Mapping[str, Any],
+    student: Any,
     *,
     out: str | Path | None = None,
     dry_run: bool = False,
     measure_seconds: float = 20.0,
     progress: ShownProgress = None,
-    **settings: Any,
+    doors: Doors | None = None,
+    **options: Unpack[AuditCallOptions],
 ) -> Findings | Estimate:
     """The estimated share of faulty rows, and whether choosing is likely to pay. Trains nothing.
 
     Args:
         data: A path or rows in memory (see `read`).
-        student: The model that will be trained: a folder, a hub id or an alias, or settings.
+        student: The model that will be trained: a folder, a hub id or an alias, settings, or an
+            open `Student`.
         out: The folder for audit.html, audit.json and gate.json; by default `audit-NAME`.
         dry_run: Only estimate tokens and time; the student scores for some seconds.
         measure_seconds: With `dry_run`: approximate duration of each speed measurement, in seconds;
             0 uses the last measurement.
         progress: None, True, False, or your own progress object; see `load`.
-        **settings: `examples`, `planted`, `max_false_refusals` (a fraction, 0 to 0.5) and `seed`.
+        doors: How the student is opened; tests use it to pass a fake.
+        **options: `examples`, `planted`, `max_false_refusals` (a fraction, 0 to 0.5) and `seed`;
+            how data is read (see `read`) and how the student reads (see `score`).
 
     Returns:
         One row for each side of the data and kind of fault, with the estimated `share` (0 to 1)
@@ -91,20 +109,26 @@ def audit(
         >>> found = tt.audit("pairs.jsonl", "smollm2-135m")  # doctest: +SKIP
         >>> print(found.summary["in_words"])                 # doctest: +SKIP
     """
-    from tutelage.experiments.audit import audit as work
-    from tutelage.experiments.audit import audit_settings
+    from tutelage.experiments.audit import AuditSettings, audit_data, default_out
     from tutelage.experiments.audit.dry_run import estimate_audit
 
-    model = str(student) if isinstance(student, str | Path) else dict(student)
+    reading, seeing, exactness = grouped(
+        options, DataOptions, StudentOptions, AuditOptions, function="audit"
+    )
+    model, doors = student_of(student, seeing, doors=doors)
     with scratch_folder() as scratch, told(progress) as shown:
-        path = data_values(data, {}, folder=Path(scratch))["path"]
-        where = out if out is not None or is_path(data) else "audit-rows"
+        values = {
+            "data": data_values(data, reading, folder=Path(scratch)),
+            "student": model,
+            "out": out or default_out(str(data) if is_path(data) else "rows"),
+            **exactness,
+        }
+        wanted = checked(AuditSettings, values, place="audit")
         if dry_run:
-            wanted = audit_settings(path, student=model, out=where, **settings)
             return estimate_of(
                 estimate_audit(wanted, progress=shown, measure_seconds=measure_seconds)
             )
-        found = work(path, student=model, out=where, progress=shown, **settings)
+        found = audit_data(wanted, progress=shown, doors=doors)
     rows = [
         {"side": side["side"], "kind": kind["kind"], **(kind["estimate"] or _UNKNOWN)}
         for side in found.get("sides", ())
@@ -113,6 +137,7 @@ def audit(
     return Findings(table=pa.Table.from_pylist(rows, schema=FAULT_SHARES), summary=found)
 
 
+@spelled_in_python
 def init(
     file: str | Path = "tutelage.yaml",
     *,
@@ -145,6 +170,7 @@ def init(
     return write_config(Path(file), force=force, data=data, student=student, out=out)
 
 
+@spelled_in_python
 def doctor(
     student: str | Path | None = None,
     *,

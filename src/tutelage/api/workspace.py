@@ -11,7 +11,7 @@ from tutelage.api.inputs import Data, data_values
 from tutelage.api.opened_run import Run, ScratchFolder
 from tutelage.api.options import DataOptions, grouped, model_values
 from tutelage.api.results import RunResult, Scores, Trained
-from tutelage.errors import SettingsError
+from tutelage.errors import SettingsError, in_python
 from tutelage.pipeline import Student
 from tutelage.pipeline.resources import Doors, Reader
 from tutelage.pipeline.summary_text import notes_in
@@ -153,7 +153,7 @@ def no_reading(options: Mapping[str, Any], *, function: str) -> None:
 def tell_notes(tally: Mapping[str, Any], progress: Progress) -> None:
     """Report notes about the data that was read."""
     for note in notes_in(tally):
-        progress.tell(f"note: {note}")
+        progress.tell(f"note: {in_python(note)}")
 
 
 def reading_options(options: Mapping[str, Any], *, function: str) -> dict[str, Any]:

@@ -491,8 +491,8 @@ def _is_trained_whole(
             )
         inside = [False] * len(value)
         for span in spans:
-            begin, end = _span(span, place=f"{place}.{key}")
-            inside[begin:end] = [_is_trained(span, set())] * len(inside[begin:end])
+            begin, end, trained = _span(span, place=f"{place}.{key}")
+            inside[begin:end] = [trained] * len(inside[begin:end])
         said = [known for known, character in zip(inside, value, strict=True) if character.strip()]
         if any(said) and not all(said):
             raise UnreadableRowError(
@@ -504,8 +504,8 @@ def _is_trained_whole(
     return True
 
 
-def _span(span: object, *, place: str) -> tuple[int, int]:
-    """Span of characters, as a half-open range."""
+def _span(span: object, *, place: str) -> tuple[int, int, bool]:
+    """Span of characters as a half-open range, and whether it is trained on."""
     found = span if isinstance(span, Mapping) else {}
     ends = [found.get("begin_offset"), found.get("end_offset")]
     numbers = [
@@ -517,7 +517,7 @@ def _span(span: object, *, place: str) -> tuple[int, int]:
         raise UnreadableRowError(
             "bad_type", f"{place} should hold a begin_offset and an end_offset, found {shown(span)}"
         )
-    return numbers[0], numbers[1] + 1
+    return numbers[0], numbers[1] + 1, _is_trained(found, set())
 
 
 def _reasoning_of(turn: Mapping[str, object], used: set[str]) -> str | None:

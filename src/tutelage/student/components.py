@@ -387,7 +387,7 @@ def check_template(settings: StudentSettings) -> tuple[str, ...]:
     if student.reads_clock:
         found.append(
             "reads today's date; scoring and `tutelage train` set it to "
-            f"{settings.template_date.isoformat()} (template_date, --template-date), "
+            f"{settings.template_date.isoformat()} (--template-date), "
             "other trainers take the day of the training"
         )
     return tuple(found)
@@ -419,10 +419,9 @@ def unread_fields(
     schemas = None if tools is None else json.loads(tools)
 
     def rendered(last: Mapping[str, Any]) -> str | None:
+        whole = [*map(dict, turns[:-1]), dict(last)]
         try:
-            return template.render_messages(
-                [*map(dict, turns[:-1]), dict(last)], False, schemas, {}
-            )  # noqa: FBT003
+            return template.render_messages(whole, False, schemas, {})
         except TEMPLATE_ERRORS:
             return None
 
@@ -433,9 +432,7 @@ def unread_fields(
         text = rendered(without) if value else None
         if text is None or rendered(turns[-1]) != text:
             continue
-        others = [other for other in REASONING_FIELDS if name in REASONING_FIELDS and other != name]
-        reads = (
-            other for other in others if rendered({**without, other: value}) not in (text, None)
-        )
-        found[name] = next(reads, None)
+        others = [n for n in REASONING_FIELDS if n != name] if name in REASONING_FIELDS else []
+        read = [n for n in others if rendered({**without, n: value}) not in (text, None)]
+        found[name] = read[0] if read else None
     return found

@@ -81,7 +81,7 @@ class Pilot:
 
 
 def forecast(
-    config: Path,
+    config: Path | Mapping[str, Any],
     *,
     out: Path | None = None,
     quick: bool = False,
@@ -95,7 +95,7 @@ def forecast(
     look that are finished, or from earlier experiments (`STORED`), in this order.
 
     Args:
-        config: A YAML file.
+        config: A YAML file, or what it holds.
         out: Instead of the folder it names.
         quick: Plan the quick look.
         pilot: The folder of another experiment.
