@@ -99,9 +99,8 @@ def texts() -> Iterator[tuple[str, str]]:
             if isinstance(node, ast.JoinedStr):
                 parts = (v.value if isinstance(v, ast.Constant) else "it" for v in node.values)
                 yield path.name, "".join(map(str, parts))
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                if id(node) not in inside:
-                    yield path.name, node.value
+            elif isinstance(node, ast.Constant) and id(node) not in inside:
+                yield path.name, str(node.value)
 
 
 def test_no_message_names_an_option_in_python() -> None:

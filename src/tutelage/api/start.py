@@ -18,7 +18,9 @@ from tutelage.api.options import (
 from tutelage.api.progress import ShownProgress, told
 from tutelage.api.results import Estimate, Findings, estimate_of
 from tutelage.api.workspace import student_of
+from tutelage.data import read
 from tutelage.data.schemas import FAULT_SHARES
+from tutelage.data.sources import IN_MEMORY
 from tutelage.errors import SettingsError, spelled_in_python
 from tutelage.pipeline.config import checked
 from tutelage.pipeline.resources import Doors
@@ -128,13 +130,18 @@ def audit(
             return estimate_of(
                 estimate_audit(wanted, progress=shown, measure_seconds=measure_seconds)
             )
-        found = audit_data(wanted, progress=shown, doors=doors)
-    rows = [
+        rows = None
+        if str(wanted.data.path).startswith(scratch):  # which is gone when the page is read
+            rows = read(wanted.data.path, settings=wanted.data)
+            held = wanted.data.model_copy(update={"path": IN_MEMORY})
+            wanted = wanted.model_copy(update={"data": held})
+        found = audit_data(wanted, progress=shown, doors=doors, rows=rows)
+    shares = [
         {"side": side["side"], "kind": kind["kind"], **(kind["estimate"] or _UNKNOWN)}
         for side in found.get("sides", ())
         for kind in side.get("kinds", ())
     ]
-    return Findings(table=pa.Table.from_pylist(rows, schema=FAULT_SHARES), summary=found)
+    return Findings(table=pa.Table.from_pylist(shares, schema=FAULT_SHARES), summary=found)
 
 
 @spelled_in_python
