@@ -14,7 +14,7 @@ from tutelage.api.progress import ShownProgress, told
 from tutelage.api.results import Estimate, Evaluated, Proof, Trained, estimate_of
 from tutelage.api.table_result import BY_STATUS, Result
 from tutelage.api.workspace import opened, workspace
-from tutelage.errors import SettingsError, spelled_in_python
+from tutelage.errors import SettingsError, in_python, spelled_in_python
 from tutelage.pipeline import Student
 
 
@@ -497,7 +497,10 @@ def prove(
             variances=variances,
             seconds_per_cell=seconds_per_cell,
         )
-        return Result(table=pa.Table.from_pylist(found["plan"]), summary=found)
+        words = [in_python(sentence) for sentence in found["in_words"]]
+        return Result(
+            table=pa.Table.from_pylist(found["plan"]), summary={**found, "in_words": words}
+        )
     with told(progress) as shown:
         job: dict[str, Any] = {
             "out": None if out is None else Path(out),

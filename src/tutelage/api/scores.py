@@ -103,7 +103,8 @@ def score(
     """The student's scores for a dataset, or for the candidates of a run.
 
     Args:
-        data: A path or rows in memory (see `read`), or a run, whose scores by other students stay.
+        data: A path or rows in memory (see `read`), the result of another `score`, or a run, whose
+            scores by other students stay.
         student: The model that will be trained: a folder, a hub id or an alias, settings, or an
             open `Student`.
         metrics: Names of metrics, or one text with commas; `list_metrics` lists them.
@@ -137,6 +138,8 @@ def score(
     reading, seeing = grouped(options, DataOptions, StudentOptions, function="score")
     values, doors = student_of(student, seeing, doors=doors)
     names = names_in(metrics if isinstance(metrics, str) else tuple(metrics))
+    if isinstance(data, Scores) and data.data is not None:  # of another student
+        data = data.data
     run = opened(data)
     with told(progress) as shown:
         if run is not None:

@@ -16,7 +16,7 @@ from tutelage.api.options import (
     grouped,
 )
 from tutelage.api.progress import ShownProgress, told
-from tutelage.api.results import Estimate, Findings, estimate_of
+from tutelage.api.results import Estimate, Findings, Scores, estimate_of
 from tutelage.api.workspace import student_of
 from tutelage.data import read
 from tutelage.data.schemas import FAULT_SHARES
@@ -85,7 +85,7 @@ def audit(
     """The estimated share of faulty rows, and whether choosing is likely to pay. Trains nothing.
 
     Args:
-        data: A path or rows in memory (see `read`).
+        data: A path or rows in memory (see `read`), or the result of `score`.
         student: The model that will be trained: a folder, a hub id or an alias, settings, or an
             open `Student`.
         out: The folder for audit.html, audit.json and gate.json; by default `audit-NAME`.
@@ -118,6 +118,8 @@ def audit(
         options, DataOptions, StudentOptions, AuditOptions, function="audit"
     )
     model, doors = student_of(student, seeing, doors=doors)
+    if isinstance(data, Scores) and data.data is not None:
+        data = data.data
     with scratch_folder() as scratch, told(progress) as shown:
         values = {
             "data": data_values(data, reading, folder=Path(scratch)),
