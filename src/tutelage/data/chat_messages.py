@@ -187,7 +187,7 @@ _TAGGED = {
     "<|system|>": _BAR,
     "<|user|>": _BAR,
 }
-"""Turns in the control tokens of ChatML, Llama 3, Gemma, and Zephyr or Phi, by how a text starts."""
+"""Turns in the control tokens of ChatML, Llama 3, Gemma, Zephyr and Phi, by how a text starts."""
 _STARTS = re.compile(r"(?:<s>|<bos>|<\|begin_of_text\|>|<\|endoftext\|>)\s*")
 _INST = re.compile(r"\[INST\](.*?)\[/INST\](.*?)(?:</s>\s*(?:<s>\s*)?|(?=\[INST\])|$)", re.DOTALL)
 _SYS = re.compile(r"\s*<<SYS>>(.*?)<</SYS>>", re.DOTALL)
