@@ -22,7 +22,7 @@ from tutelage.api.options import DataOptions, ScoreCallOptions, StudentOptions, 
 from tutelage.api.progress import ShownProgress, told
 from tutelage.api.results import Estimate, Scores, estimate_of
 from tutelage.api.table_result import BY_STATUS, Result
-from tutelage.api.workspace import no_reading, opened, student_of, tell_notes
+from tutelage.api.workspace import no_reading, opened, rows_of, student_of, tell_notes
 from tutelage.data import Rows, write_table
 from tutelage.errors import DataError, SettingsError, spelled_in_python
 from tutelage.pipeline.config import DEFAULT_METRICS
@@ -138,8 +138,7 @@ def score(
     reading, seeing = grouped(options, DataOptions, StudentOptions, function="score")
     values, doors = student_of(student, seeing, doors=doors)
     names = names_in(metrics if isinstance(metrics, str) else tuple(metrics))
-    if isinstance(data, Scores) and data.data is not None:  # of another student
-        data = data.data
+    data, reading = rows_of(data, reading)
     run = opened(data)
     with told(progress) as shown:
         if run is not None:
@@ -349,7 +348,8 @@ def delta(
     from tutelage.pipeline import delta_losses
 
     if by is not None and data is None:
-        data = next((s.data for s in (base, current) if isinstance(s, Scores)), None)
+        data = next((s for s in (base, current) if isinstance(s, Scores) and s.data), None)
+    rows, reading = rows_of(data, {})
     with scratch_folder() as scratch:
         folder = Path(scratch)
         file = Path(out) if out is not None else folder / "deltas.parquet"
@@ -359,7 +359,7 @@ def delta(
             out=file,
             seed=seed,
             by=by,
-            data=None if data is None else Path(data_values(data, {}, folder=folder)["path"]),
+            data=None if rows is None else Path(data_values(rows, reading, folder=folder)["path"]),
         )
         table = pq.read_table(file)
     return Result(table=table, summary=_without_scratch(tally, scratch), outcome=BY_STATUS)

@@ -16,8 +16,8 @@ from tutelage.api.options import (
     grouped,
 )
 from tutelage.api.progress import ShownProgress, told
-from tutelage.api.results import Estimate, Findings, Scores, estimate_of
-from tutelage.api.workspace import student_of
+from tutelage.api.results import Estimate, Findings, estimate_of
+from tutelage.api.workspace import rows_of, student_of
 from tutelage.data import read
 from tutelage.data.schemas import FAULT_SHARES
 from tutelage.data.sources import IN_MEMORY
@@ -118,8 +118,7 @@ def audit(
         options, DataOptions, StudentOptions, AuditOptions, function="audit"
     )
     model, doors = student_of(student, seeing, doors=doors)
-    if isinstance(data, Scores) and data.data is not None:
-        data = data.data
+    data, reading = rows_of(data, reading)
     with scratch_folder() as scratch, told(progress) as shown:
         values = {
             "data": data_values(data, reading, folder=Path(scratch)),

@@ -113,9 +113,21 @@ def run_of(source: Any, options: Mapping[str, Any], *, function: str, progress: 
     if run is not None:
         no_reading(options, function=function)
         return run
-    if isinstance(source, Scores):
-        source = source.data
+    source, options = rows_of(source, options)
     return loaded_run(source, options, place=workspace(None), progress=progress)
+
+
+def rows_of(source: Any, options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Data and options of reading; for the result of `score`, of the rows that were scored.
+
+    Args:
+        source: Data, or scores.
+        options: Options of the reader; they win.
+    """
+    if not isinstance(source, Scores) or source.data is None:
+        return source, dict(options)
+    data, before = source.data
+    return data, {**before, **options}
 
 
 def loaded_run(
