@@ -12,7 +12,13 @@ import pytest
 import tutelage as tt
 from tests.experiments.rounds.student_fakes import moving_student
 from tests.pipeline.fakes import doors, rows, settings, write_rows
-from tutelage.errors import RunError, SettingsError, TeacherStoppedError, TeacherUnreachableError
+from tutelage.errors import (
+    DataError,
+    RunError,
+    SettingsError,
+    TeacherStoppedError,
+    TeacherUnreachableError,
+)
 from tutelage.pipeline.resources import Doors
 from tutelage.student import TableStudent
 from tutelage.teacher import Request
@@ -264,3 +270,26 @@ def test_a_temporary_run_goes_away_with_the_last_result() -> None:
     del scores
     gc.collect()
     assert not folder.exists()
+
+
+def test_scores_are_data_for_another_student_and_tell_the_groups_of_a_difference() -> None:
+    one = tt.score(rows(4), "one", metrics="ifd", doors=FAKES)
+    two = tt.score(one, "two", metrics="ifd", doors=FAKES)
+    assert two["candidate_id"].to_pylist() == one["candidate_id"].to_pylist()
+    change = tt.delta(one, two, by="source")
+    assert len(tt.filter(one, [{"kind": "exact_duplicates"}])) == 4
+    assert sum(group["candidates"] for group in change.summary["by_source"]) == 4
+    assert "source" in change.column_names
+    with pytest.raises(DataError, match="`by"):
+        tt.delta(one.table, two.table, by="source")
+
+
+def test_an_export_has_the_options_of_the_command_line() -> None:
+    run = decided()
+    assert "train_weight" not in tt.export(run, weights="off").column_names
+    with pytest.raises(SettingsError, match="to='trl'` has no routes"):
+        tt.export(run, "trl", routes="routes.json")
+    with pytest.raises(SettingsError, match="belong to push_to"):
+        tt.export(run, push_sets=["random"])
+    with pytest.raises(SettingsError, match="takes no keyword 'wheights'"):
+        tt.export(run, wheights="off")  # type: ignore[call-arg]

@@ -300,6 +300,95 @@ def test_the_last_turn_that_is_trained_on_is_the_response() -> None:
     assert (candidate.response, candidate.messages[1].trained) == ("No.", False)
 
 
+SPANS = [
+    ([(0, 30, True)], "ok"),
+    ([(0, 8, True), (10, 19, True), (21, 30, True)], "ok"),  # what is between is a space
+    ([(0, 8, False), (9, 18, True), (19, 30, False)], "partly_trained"),
+    ([(0, 29, True)], "partly_trained"),
+    ([(0, 30, False)], "untrained_response"),
+    ([(0, 30, True), (5, 30, 0)], "partly_trained"),
+    ([(0, "x", True)], "bad_type"),
+    ([(None, 3, True)], "bad_type"),
+    ([], None),
+]
+
+
+@pytest.mark.parametrize(("spans", "status"), SPANS)
+@pytest.mark.parametrize("name", ["train_detail", "spans"])
+def test_spans_of_axolotl_train_a_whole_turn_or_none(name: str, spans: list, status: str) -> None:
+    turn = {"role": "assistant", "content": "I'm doing very well, thank you!"}
+    detail = [dict(zip(("begin_offset", "end_offset", "train"), s, strict=True)) for s in spans]
+    if status is None:  # by its name alone
+        status = "untrained_response" if name == "train_detail" else "ok"
+    row, _ = read([{"messages": [CHAT[0], {**turn, name: detail}]}, {"messages": CHAT}])
+    written, _ = read(
+        [{"messages": [CHAT[0], {**turn, name: json.dumps(detail)}]}, {"messages": CHAT}]
+    )
+    assert written.status == row.status or not detail
+    assert status in (row.status, *(c.status for c in row.candidates))
+    assert (row.status == "ok") == (status in ("ok", "untrained_response"))
+    if status == "partly_trained":
+        assert f"messages[1].{name} trains on " in row.detail
+    talk = [CHAT[0], {**turn, name: detail, "train": False}, CHAT[0], CHAT[1]]
+    candidate = first({"messages": talk})  # `train` decides, where both are given
+    assert (candidate.response, candidate.messages[1].trained) == (SAY, False)
+
+
+LLAMA_3 = (
+    f"<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n{ASK}<|eot_id|>"
+    f"<|start_header_id|>assistant<|end_header_id|>\n\n{SAY}<|eot_id|>"
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LLAMA_3,
+        f"<bos><start_of_turn>user\n{ASK}<end_of_turn>\n<start_of_turn>model\n{SAY}<end_of_turn>\n",
+        f"<|user|>\n{ASK}</s>\n<|assistant|>\n{SAY}</s>",
+        f"<|user|>{ASK}<|end|><|assistant|>{SAY}<|end|>",
+        f"<|system|>\nBe kind.</s>\n<|user|>\n{ASK}</s>\n<|assistant|>\n{SAY}</s>",
+        f"<s><|im_start|>user\n{ASK}<|im_end|>\n<|im_start|>assistant\n{SAY}<|im_end|>",
+        str(CHAT),
+    ],
+)
+def test_a_conversation_that_is_written_into_one_text(text: str) -> None:
+    for name in ("messages", "text") if text.startswith("<") else ("messages",):
+        candidate = first({name: text})
+        assert (candidate.instruction, candidate.response) == (ASK, SAY)
+
+
+@pytest.mark.parametrize("off", ["no", "FALSE", " off "])
+@pytest.mark.parametrize("switch", ["train", "loss_mask"])
+def test_switches_of_turns_in_words(switch: str, off: str) -> None:
+    assert first({"messages": [CHAT[0], {**CHAT[1], switch: off}]}).status == "untrained_response"
+    assert first({"messages": [CHAT[0], {**CHAT[1], switch: "yes"}]}).response == SAY
+
+
+@pytest.mark.parametrize("thought", [["first", "then"], "first\nthen"])
+@pytest.mark.parametrize("name", ["reasoning_content", "thought"])
+def test_thinking_of_a_turn_in_parts_and_by_other_names(name: str, thought: object) -> None:
+    candidate = first({"messages": [CHAT[0], {**CHAT[1], name: thought}]})
+    assert candidate.messages[-1].reasoning == "first\nthen"
+
+
+@pytest.mark.parametrize("role", ["ai", "Chatbot", "AI"])
+def test_more_names_of_the_assistant(role: str) -> None:
+    assert first({"messages": [CHAT[0], {"role": role, "content": SAY}]}).response == SAY
+
+
+def test_assistant_turns_of_a_prompt_are_no_targets_as_in_trl() -> None:
+    call = {"role": "assistant", "content": "", "tool_calls": [{"name": "f", "arguments": {}}]}
+    prompt = [CHAT[0], CHAT[1], {"role": "user", "content": "Sure?"}]
+    candidate = first({"prompt": prompt, "completion": CHAT[1:]})
+    assert [turn.trained for turn in candidate.messages] == [True, False, True, True]
+    several = [call, {"role": "tool", "content": "7"}, CHAT[1]]
+    candidate = first({"prompt": prompt, "completion": several})
+    assert [turn.trained for turn in candidate.messages] == [True, False, True, True, True, True]
+    flat = first({"messages": [*prompt, CHAT[1]]})
+    assert all(turn.trained for turn in flat.messages)
+
+
 def test_an_original_is_before_a_refinement_only_where_there_is_one() -> None:
     both = {"original_question": "old?", "original_answer": "old"}
     assert first({**both, "question": ASK, "answer": SAY}).response == SAY

@@ -94,7 +94,15 @@ def rows_by_one_feature(
     return rows, count
 
 
-NOISE = ("surprise", "entropy", "rsr", "surprise_spread", "rank_first", "surprise_alone", "entropy_gap")
+NOISE = (
+    "surprise",
+    "entropy",
+    "rsr",
+    "surprise_spread",
+    "rank_first",
+    "surprise_alone",
+    "entropy_gap",
+)
 
 
 @pytest.mark.parametrize("share", [0.3, 0.5])

@@ -432,3 +432,32 @@ def test_a_real_student_finds_planted_refusals(tmp_path: Path) -> None:
     refused = {e["row"] for e in found["examples"] if e["fault"] is not None}
     assert len(refused & set(range(0, 80, 4))) >= 15
     assert found["sides"][0]["estimate"]["share"] == pytest.approx(0.25, abs=0.12)
+
+
+def test_python_audits_rows_in_memory_as_it_is_told_to_read_them(tmp_path: Path) -> None:
+    asked = [{"ask": f"Name colour {n}.", "say": f"It is {n}, red and blue."} for n in range(4)]
+    fields = {"instruction": "ask", "response": "say"}
+    how: dict[str, Any] = {"doors": DOORS, "progress": False}
+    for data in (asked, {"path": str(write_rows(tmp_path / "d.jsonl", asked))}):
+        found = tt.audit(
+            data, "s", out=tmp_path / "a", fields=fields, limit=3, dtype="float32", **how
+        )
+        assert found.summary["sample"]["drawn"] == 3
+        assert found.summary["data"]["fields"] == fields
+    tt.audit(asked, "s", out=tmp_path / "b", fields=fields, **how)
+    written = "".join((tmp_path / "b" / n).read_text() for n in ("audit.json", "audit.html"))
+    assert "input.jsonl" not in written
+    assert json.loads((tmp_path / "b" / "audit.json").read_text())["data"]["path"] == "<rows>"
+    with pytest.raises(SettingsError, match="takes no keyword 'exmples'"):
+        tt.audit(asked, "s", exmples=3, **how)
+
+
+def test_a_folder_that_cannot_be_written_is_known_before_the_student_reads(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    asked = [{"instruction": f"Name {n}.", "output": f"It is {n}."} for n in range(4)]
+
+    def refuse(settings: StudentSettings) -> CountingStudent:
+        raise AssertionError(settings)
+
+    with pytest.raises(OSError, match="file"):
+        tt.audit(asked, "s", out=tmp_path / "file" / "a", doors=Doors(open_student=refuse))

@@ -41,7 +41,7 @@ def test_a_value_of_a_closed_set_is_one_problem_with_all_its_words() -> None:
 
 
 def test_an_empty_out_is_not_the_folder_one_stands_in() -> None:
-    with pytest.raises(SettingsError, match="out: String should have at least 1 character"):
+    with pytest.raises(SettingsError, match="out: must have at least 1 character"):
         checked(
             RunSettings, {"data": {"path": "d"}, "student": {"model": "m"}, "out": ""}, place="x"
         )

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.pipeline.fakes import doors, rows, settings, write_rows
+from tests.tiny_student import tiny_tokenizer
 from tutelage.errors import DataError
 from tutelage.pipeline import RunFolder, export, jobs, run_all
 from tutelage.pipeline.resources import note
@@ -103,3 +104,48 @@ def test_the_card_names_the_student_that_decided(tmp_path: Path) -> None:
     assert "| student | not recorded |" in card
     assert "other" not in card
     assert "bfloat16" not in card
+
+
+READS = (
+    "{{% for m in messages %}}<|im_start|>{{{{ m['role'] }}}}\n{}{{{{ m['content'] }}}}<|im_end|>\n"
+    "{{% endfor %}}{{% if add_generation_prompt %}}<|im_start|>assistant\n{{% endif %}}"
+)
+THINKS = "{{% if m['{0}'] %}}<think>{{{{ m['{0}'] }}}}</think>{{% endif %}}"
+
+
+@pytest.mark.parametrize(
+    ("read", "said"),
+    [
+        ("reasoning_content", None),
+        ("reasoning", "rename the field to `reasoning`"),
+        ("thinking", "rename the field to `thinking`"),
+        ("nothing", "write it into `content`"),
+    ],
+)
+def test_thinking_that_the_students_template_does_not_read_is_said(
+    tmp_path: Path, read: str, said: str | None
+) -> None:
+    pytest.importorskip("transformers")
+    thought = talk("user", "x")
+    thought["messages"][-1]["reasoning_content"] = "first this, then that"
+    run = run_over([*rows(2), thought], tmp_path)
+    student = tmp_path / "student"
+    tiny_tokenizer(template=READS.format(THINKS.format(read))).save_pretrained(student)
+    (student / "config.json").write_text('{"model_type": "llama"}')
+    (student / "model.safetensors").write_bytes(b"\x02" + bytes(7) + b"{}")
+    about = {"model": str(student)}
+    note(run, student=about, settings={**run.read_manifest()["settings"], "student": about})
+    for to in ("trl", "messages", "axolotl", "llamafactory"):
+        notes = export(run, to=to, file=tmp_path / "data.jsonl")["notes"]
+        if said is None or to == "llamafactory":  # which writes thinking into the text
+            assert notes == []
+        else:
+            assert notes == [n for n in notes if n.startswith("1 row with `reasoning_content`")]
+            assert said in notes[0]
+
+
+def test_a_student_that_is_not_here_has_no_template_to_check(tmp_path: Path) -> None:
+    thought = talk("user", "x")
+    thought["messages"][-1]["reasoning_content"] = "first this, then that"
+    run = run_over([thought], tmp_path)
+    assert export(run, to="trl", file=tmp_path / "data.jsonl")["notes"] == []

@@ -362,7 +362,7 @@ def test_a_server_that_is_not_there_is_named(tiny_llama, some_candidates):
     [
         ({"backend": "vllm", "dtype": "float32"}, "belong together"),
         ({"base_url": "http://127.0.0.1:9/v1"}, "belong together"),
-        ({"backend": "vllm", "base_url": "http://127.0.0.1:9/v1"}, "its own flag --dtype"),
+        ({"backend": "vllm", "base_url": "http://127.0.0.1:9/v1"}, "with which the server"),
         ({"backend": "vllm", "base_url": "127.0.0.1:9", "dtype": "float32"}, "base_url"),
     ],
 )

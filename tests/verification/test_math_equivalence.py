@@ -63,7 +63,7 @@ def test_bare_lists_and_sets_have_no_order_but_tuples_do(members, random):
         # All solutions of an equation are asked for.
         ("The answer is x = 2 or x = 3.", "2, 3", "right"),
         ("The answer is 2.", "2, 3", "wrong"),
-        ("ten", "10", "no_answer"),
+        ("ten", "10", "right"),
         ("The answer is ten.", "10", "right"),
         ("The answer is twenty-five apples.", "25", "right"),
         ("#### (1,2)", "(1, 2)", "right"),
@@ -396,3 +396,44 @@ def test_thinking_is_left_out_of_every_other_check():
         ["right"],
         ["cannot_check"],
     )
+
+
+@pytest.mark.parametrize(
+    ("response", "reference", "verdict"),
+    [
+        ("The answer is not 6.", "6", "no_answer"),
+        ("The answer isn't 6.", "6", "no_answer"),
+        ("The answer is definitely not 6.", "6", "no_answer"),
+        ("It cannot be 6.", "6", "no_answer"),
+        ("6 is wrong.", "6", "no_answer"),
+        ("The answer is neither 4 nor 5.", "5", "no_answer"),
+        ("The answer is not 5, it is 6.", "6", "right"),
+        ("The answer is not 5, it is 6.", "5", "wrong"),
+        ("It is 5, not 6.", "5", "right"),
+        ("It is 5, not 6.", "6", "wrong"),
+        ("6 is not divisible by 4, so we get 12.", "12", "right"),
+        ("Without 5 of them, 7 remain.", "7", "right"),
+    ],
+)
+def test_a_number_that_is_denied_is_no_answer(response: str, reference: str, verdict: str) -> None:
+    assert ruling(response, reference) == verdict
+
+
+@pytest.mark.parametrize(
+    ("response", "reference"),
+    [
+        ("3 1/2", "3.5"),
+        ("He ate 1 1/2 pies.", "1.5"),
+        ("½", "0.5"),
+        ("It is ¾.", "0.75"),
+        ("3½ cups", "7/2"),
+        (r"3\frac{1}{2}", "3.5"),
+        (r"-\frac{1}{2}", "-0.5"),
+        ("twelve", "12"),
+        ("minus three", "-3"),
+        ("half", "1/2"),
+    ],
+)
+def test_mixed_numbers_signs_of_fractions_and_bare_answers(response: str, reference: str) -> None:
+    assert ruling(response, reference) == "right"
+    assert ruling(response, "17") == "wrong"

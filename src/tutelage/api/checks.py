@@ -32,6 +32,7 @@ from tutelage.api.workspace import (
     teacher_of,
     workspace,
 )
+from tutelage.errors import spelled_in_python
 from tutelage.pipeline.resources import Doors
 
 _FIELDS = ("instruction", "response", "reference", "candidate_id", "choices", "tests")
@@ -106,6 +107,7 @@ def verify(
 ) -> Verdicts | Estimate: ...
 
 
+@spelled_in_python
 def verify(
     data: Data,
     check: str = "maths",
@@ -270,6 +272,7 @@ def filter(  # noqa: A001
 ) -> Filtered | FilterComparison | Estimate: ...
 
 
+@spelled_in_python
 def filter(  # noqa: A001  (the name of the command)
     data: Data,
     config: str | Path | Sequence[Mapping[str, Any]] | Mapping[str, Any] | BaseModel,

@@ -13,12 +13,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tutelage.api.inputs import scratch_folder
-from tutelage.api.options import SelectOptions, ShownProgress, grouped, renamed_keyword, told
+from tutelage.api.options import (
+    ExportOptions,
+    SelectOptions,
+    ShownProgress,
+    grouped,
+    renamed_keyword,
+    told,
+)
 from tutelage.api.results import Estimate, Exported, Report, Run, Scores, Selection, estimate_of
 from tutelage.api.table_result import BY_DECISION, BY_ROW_STATUS
 from tutelage.api.workspace import loaded_run, needed_run, workspace
 from tutelage.data import write_table
-from tutelage.errors import MissingExtraError, SettingsError
+from tutelage.errors import MissingExtraError, SettingsError, in_python, spelled_in_python
 from tutelage.pipeline.resources import Doors
 from tutelage.progress import Progress
 
@@ -71,6 +78,7 @@ def select(
 ) -> Selection | Estimate: ...
 
 
+@spelled_in_python
 def select(
     run: Run | Scores | str | Path | Any,
     rule: str | None = None,
@@ -185,6 +193,7 @@ def _first_of_each(table: pa.Table) -> pa.Table:
     return table.take(pa.array(list(first.values()), pa.int64()))
 
 
+@spelled_in_python
 def explain(
     run: Run | str | Path | Any,
     example: str | int,
@@ -213,6 +222,7 @@ def explain(
     return needed_run(run, selection=selection).explain(example, full=full)
 
 
+@spelled_in_python
 def export(
     run: Run | str | Path | Any,
     to: str = "messages",
@@ -224,12 +234,14 @@ def export(
     push_sets: Sequence[str] = (),
     test_fraction: float = 0.0,
     public: bool = False,
+    **options: Unpack[ExportOptions],
 ) -> Exported:
     """A set of a run in the format of a trainer, with configuration to paste.
 
     Args:
         run: A run: its folder, `tutelage.Run`, or the result of another function.
-        to: `messages`, `trl`, `axolotl`, `llamafactory`, `alpaca` or `sharegpt`.
+        to: `messages`, `trl`, `axolotl`, `llamafactory`, `alpaca` or `sharegpt`; `distillation`
+            for the prompts with their teachers; `dpo`, `kto` or another format of preferences.
         chosen: `selected`, or a baseline: `random`, `random_version`, `longest`, `all_refined`,
             `all_original`.
         out: A file to write, `.jsonl`, or `.parquet` for messages; its data card is written
@@ -240,6 +252,9 @@ def export(
         push_sets: Further sets of the run to push, each as a configuration of its own.
         test_fraction: How much of the pushed examples becomes the split `test`, in [0, 1).
         public: Make a new dataset on the hub public; by default it is private.
+        **options: `weights` (`auto`, `likelihood` or `off`): the source of the column train_weight.
+            `routes`: for distillation, the folder of `rank_teachers` or a JSON file. `pairs`
+            (`checked` or `likelihood`), `check` and `pairs_per_prompt`: for preferences.
 
     Returns:
         The rows, with `snippet`, `card` and `notes`. `to_dataset()` gives a `datasets.Dataset`.
@@ -256,11 +271,18 @@ def export(
     from tutelage.pipeline import export as write
     from tutelage.pipeline.hub_push import export_and_push
 
+    (given,) = grouped(options, ExportOptions, function="export")
+    if given.get("routes") is not None:
+        given["routes"] = Path(given["routes"])
+    if push_to is None and (push_sets or test_fraction or public):
+        raise SettingsError(
+            "push_sets, test_fraction and public belong to push_to", hint="add push_to"
+        )
     found = needed_run(run, selection=selection)
     with scratch_folder() as scratch:
         file = Path(out) if out is not None else Path(scratch) / "train.jsonl"
         if push_to is None:
-            tally = write(found.folder, to=to, file=file, chosen=chosen)
+            tally = write(found.folder, to=to, file=file, chosen=chosen, **given)
         else:
             tally = export_and_push(
                 found.folder,
@@ -271,6 +293,7 @@ def export(
                 more=push_sets,
                 test_fraction=test_fraction,
                 public=public,
+                **given,
             )
         table, rows = _exported(file)
         card = Path(tally["card"]).read_text(encoding="utf-8")
@@ -284,7 +307,7 @@ def export(
         file=Path(out) if out is not None else None,
         snippet=plain["snippet"],
         card=card.replace(here, "") if here else card,
-        notes=tuple(tally["notes"]),
+        notes=tuple(map(in_python, tally["notes"])),
     )
 
 
@@ -310,6 +333,7 @@ def _column(values: list[Any]) -> "pa.Array[Any]":
     return column
 
 
+@spelled_in_python
 @renamed_keyword(old="beside", new="compare_with")
 def report(
     run: Run | str | Path | Any,
@@ -368,6 +392,7 @@ def report(
     return Report(**facts, summary={"report": str(page)}, page=page, html=html)
 
 
+@spelled_in_python
 @renamed_keyword(old="beside", new="compare_with")
 def view(
     run: Run | str | Path | Any,

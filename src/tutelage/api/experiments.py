@@ -26,7 +26,7 @@ from tutelage.api.options import (
 from tutelage.api.results import Estimate, FolderResult, Frontier, Rounds, estimate_of
 from tutelage.api.table_result import BY_DECISION, Result
 from tutelage.api.workspace import opened, optional, student_of, workspace
-from tutelage.errors import SettingsError
+from tutelage.errors import SettingsError, spelled_in_python
 from tutelage.pipeline.resources import Doors
 from tutelage.pipeline.teacher_outage import raise_if_stopped
 
@@ -70,6 +70,7 @@ def rounds(
 ) -> Rounds | Estimate: ...
 
 
+@spelled_in_python
 def rounds(
     config: str | Path | Mapping[str, Any] | BaseModel,
     *,
@@ -146,6 +147,7 @@ def _tables_in(folder: Path, names: Sequence[str]) -> dict[str, pa.Table]:
     return {name: pq.read_table(file) for name, file in files.items() if file.exists()}
 
 
+@spelled_in_python
 def drift(
     *data: Data,
     student: Any = None,
@@ -288,6 +290,7 @@ def frontier(
 ) -> Frontier | Estimate: ...
 
 
+@spelled_in_python
 @renamed_keyword(old="beside", new="compare_with")
 def frontier(
     data: Data,

@@ -179,7 +179,7 @@ def _split_of(data: Mapping[Any, Any], *, split: str | None) -> Any:
     if not names or not all(hasattr(rows, "column_names") for rows in data.values()):
         raise DataError(
             f"a single mapping with the keys {', '.join(names[:8])} is not a source",
-            hint="pass a list of rows, even for one row: [row]",
+            hint="pass a list of rows, even for one row: [row]; columns: pyarrow.table(columns)",
         )
     return data[chosen_split(names, split=split, place=IN_MEMORY)]
 

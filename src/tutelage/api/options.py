@@ -240,6 +240,29 @@ class BandOptions(TypedDict, total=False):
     order: str
 
 
+class AuditOptions(TypedDict, total=False):
+    """How exact an audit is."""
+
+    examples: int
+    planted: int
+    max_false_refusals: float
+    seed: int
+
+
+class ExportOptions(TypedDict, total=False):
+    """What an export holds beyond the texts of a set."""
+
+    weights: str
+    routes: str | Path | None
+    pairs: str | None
+    check: str | None
+    pairs_per_prompt: int | None
+
+
+class AuditCallOptions(DataOptions, StudentOptions, AuditOptions, total=False):
+    """The keywords of `tutelage.audit`."""
+
+
 class RefineCallOptions(DataOptions, TeacherOptions, RefineOptions, total=False):
     """The keywords of `tutelage.refine`."""
 

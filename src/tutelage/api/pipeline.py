@@ -1,6 +1,6 @@
 """Functions of the Python API that make or begin a run: read, load, sample, refine."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Unpack, overload
 
@@ -31,15 +31,22 @@ from tutelage.api.workspace import (
     tell_notes,
     workspace,
 )
-from tutelage.data import ReadSettings, Rows
+from tutelage.data import ReadSettings, Row, Rows
 from tutelage.data import read as read_source
-from tutelage.errors import SettingsError
+from tutelage.errors import (
+    SettingsError,
+    TutelageError,
+    in_python,
+    respell,
+    spelled_in_python,
+)
 from tutelage.pipeline.resources import Doors
 from tutelage.pipeline.teacher_outage import raise_if_stopped
 
 Settings = str | Mapping[str, Any] | BaseModel
 
 
+@spelled_in_python
 def read(
     source: Data, settings: ReadSettings | None = None, **options: Unpack[DataOptions]
 ) -> Rows:
@@ -80,7 +87,23 @@ def read(
     if not names_files(source) and not isinstance(source, list):
         split = None if settings is None else settings.split
         source = source if _reads_itself(source) else in_memory(source, split=split)
-    return read_source(source, settings)
+    found = read_source(source, settings)
+    return _ReadRows(found)
+
+
+class _ReadRows(Rows):
+    """Rows whose errors and notes name arguments of the Python API."""
+
+    def __init__(self, rows: Rows) -> None:
+        vars(self).update(vars(rows))
+
+    def __iter__(self) -> Iterator[Row]:
+        try:
+            yield from super().__iter__()
+        except TutelageError as error:
+            respell(error)
+            raise
+        self.notes = [in_python(note) for note in self.notes]
 
 
 def _reads_itself(source: Any) -> bool:
@@ -88,6 +111,7 @@ def _reads_itself(source: Any) -> bool:
     return type(source).__module__ in ("builtins", "itertools") and not isinstance(source, Mapping)
 
 
+@spelled_in_python
 def load(
     data: Data,
     *,
@@ -186,6 +210,7 @@ def sample(
 ) -> Candidates | Estimate: ...
 
 
+@spelled_in_python
 def sample(
     data: Data,
     teacher: Settings | None = None,
@@ -336,6 +361,7 @@ def refine(
 ) -> Candidates | Estimate: ...
 
 
+@spelled_in_python
 def refine(
     data: Data,
     teacher: Settings,

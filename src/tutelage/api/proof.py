@@ -18,9 +18,9 @@ from tutelage.api.options import (
     told,
 )
 from tutelage.api.results import Estimate, Evaluated, Proof, Trained, estimate_of
-from tutelage.api.table_result import BY_STATUS
+from tutelage.api.table_result import BY_STATUS, Result
 from tutelage.api.workspace import opened, workspace
-from tutelage.errors import SettingsError
+from tutelage.errors import SettingsError, in_python, spelled_in_python
 from tutelage.pipeline import Student
 
 
@@ -78,6 +78,7 @@ def train(
 ) -> Trained | Estimate: ...
 
 
+@spelled_in_python
 def train(
     data: Data,
     student: Any,
@@ -249,6 +250,7 @@ def evaluate(
 ) -> Evaluated | Estimate: ...
 
 
+@spelled_in_python
 def evaluate(
     student: Any,
     tasks: str | Path | Mapping[str, Any] | Sequence[Any],
@@ -365,8 +367,22 @@ def prove(
     ray: Mapping[str, Any] | None = ...,
     dry_run: Literal[False] = ...,
     measure_seconds: float = ...,
+    plan: Literal[False] = ...,
     progress: ShownProgress = ...,
 ) -> Proof: ...
+
+
+@overload
+def prove(
+    config: str | Path | Mapping[str, Any] | BaseModel,
+    *,
+    out: str | Path | None = ...,
+    quick: bool = ...,
+    plan: Literal[True],
+    pilot: str | Path | None = ...,
+    variances: str | None = ...,
+    seconds_per_cell: float | None = ...,
+) -> Result: ...
 
 
 @overload
@@ -381,6 +397,7 @@ def prove(
     ray: Mapping[str, Any] | None = ...,
     dry_run: Literal[True],
     measure_seconds: float = ...,
+    plan: Literal[False] = ...,
     progress: ShownProgress = ...,
 ) -> Estimate: ...
 
@@ -397,10 +414,12 @@ def prove(
     ray: Mapping[str, Any] | None = ...,
     dry_run: bool,
     measure_seconds: float = ...,
+    plan: Literal[False] = ...,
     progress: ShownProgress = ...,
 ) -> Proof | Estimate: ...
 
 
+@spelled_in_python
 def prove(
     config: str | Path | Mapping[str, Any] | BaseModel,
     *,
@@ -412,8 +431,12 @@ def prove(
     ray: Mapping[str, Any] | None = None,
     dry_run: bool = False,
     measure_seconds: float = 20.0,
+    plan: bool = False,
+    pilot: str | Path | None = None,
+    variances: str | None = None,
+    seconds_per_cell: float | None = None,
     progress: ShownProgress = None,
-) -> Proof | Estimate:
+) -> Proof | Estimate | Result:
     r"""The comparison of a selection with its baselines, by training on each and evaluating.
 
     The same call resumes an interrupted experiment.
@@ -430,13 +453,19 @@ def prove(
         dry_run: Only estimate tokens and time of the trainings and evaluations that are left.
         measure_seconds: With `dry_run`: approximate duration of each speed measurement, in seconds;
             0 uses the last measurement.
+        plan: Train nothing: the smallest difference that can be found, the cost in hours, and
+            whether to increase seeds or items.
+        pilot: With `plan`: the folder of a finished experiment that gives the variances.
+        variances: With `plan`: named variances of earlier experiments instead; see docs/prove.md.
+        seconds_per_cell: With `plan`: seconds of one training with its evaluation, instead of the
+            mean of finished ones.
         progress: None, True, False, or your own progress object; see `load`.
 
     Returns:
         One row for each difference, with its interval; `in_words` says what was found. Without a
         finished training there are no rows. Where the arms oracle and ungated are there,
         `tables["efficiency"]` says which part of the possible gain each arm reaches. Or the
-        estimate.
+        estimate; or, with `plan`, one row for each student, with `summary["in_words"]`.
 
     Raises:
         SettingsError: Some settings are wrong.
@@ -448,8 +477,12 @@ def prove(
     """
     from tutelage.distributed import cells_elsewhere
     from tutelage.experiments.prove import prove as work
-    from tutelage.experiments.prove.forecast import estimate_experiment
+    from tutelage.experiments.prove.forecast import estimate_experiment, forecast
 
+    planning = {"pilot": pilot, "variances": variances, "seconds_per_cell": seconds_per_cell}
+    given = [name for name, value in planning.items() if value is not None]
+    if given and not plan:
+        raise SettingsError(f"{given[0]} belongs to plan", hint="add plan=True")
     place = None
     source: Path | Mapping[str, Any]
     if isinstance(config, str | Path):
@@ -461,6 +494,19 @@ def prove(
             out = place.path
         if out is not None:
             source = {**source, "out": str(Path(out).absolute())}
+    if plan:
+        found = forecast(
+            source,
+            out=None if out is None else Path(out),
+            quick=quick,
+            pilot=None if pilot is None else Path(pilot),
+            variances=variances,
+            seconds_per_cell=seconds_per_cell,
+        )
+        words = [in_python(sentence) for sentence in found["in_words"]]
+        return Result(
+            table=pa.Table.from_pylist(found["plan"]), summary={**found, "in_words": words}
+        )
     with told(progress) as shown:
         job: dict[str, Any] = {
             "out": None if out is None else Path(out),

@@ -19,7 +19,7 @@ from tutelage.api.options import (
 )
 from tutelage.api.results import Agreement, Estimate, FolderResult, Ranking, estimate_of
 from tutelage.api.workspace import Workspace, student_of, workspace
-from tutelage.errors import SettingsError
+from tutelage.errors import SettingsError, spelled_in_python
 from tutelage.pipeline.resources import Doors
 from tutelage.progress import Progress
 
@@ -113,6 +113,7 @@ def rank_teachers(
 ) -> Ranking | Estimate: ...
 
 
+@spelled_in_python
 def rank_teachers(
     pool: Data,
     student: Any,
@@ -311,6 +312,7 @@ def rank_sources(
 ) -> Ranking | Estimate: ...
 
 
+@spelled_in_python
 def rank_sources(
     pool: Data,
     student: Any,
@@ -517,6 +519,7 @@ def _ranking(
     )
 
 
+@spelled_in_python
 def agreement(
     rankings: Sequence[Any],
     *,

@@ -23,6 +23,7 @@ from tutelage.api.table_result import (
     table_html,
 )
 from tutelage.data.schemas import WORK
+from tutelage.errors import spelled_in_python
 from tutelage.pipeline.run_dir import RunFolder
 
 # ----------------------------------------------------------------------------------------------
@@ -46,6 +47,7 @@ class ScratchFolder:
 # ----------------------------------------------------------------------------------------------
 
 
+@spelled_in_python
 class Run:
     """A run folder: everything that was done to some data, with every decision and its reason.
 

@@ -28,9 +28,9 @@ from tutelage.api.options import (
 )
 from tutelage.api.results import Estimate, Run, Scores, estimate_of
 from tutelage.api.table_result import BY_STATUS, Result
-from tutelage.api.workspace import no_reading, opened, student_of, tell_notes
+from tutelage.api.workspace import no_reading, opened, rows_of, student_of, tell_notes
 from tutelage.data import Rows, write_table
-from tutelage.errors import DataError, SettingsError
+from tutelage.errors import DataError, SettingsError, spelled_in_python
 from tutelage.pipeline.config import DEFAULT_METRICS
 from tutelage.pipeline.resources import Doors
 from tutelage.progress import Progress
@@ -90,6 +90,7 @@ def score(
 ) -> Scores | Estimate: ...
 
 
+@spelled_in_python
 def score(
     data: Data,
     student: Any,
@@ -108,7 +109,8 @@ def score(
     """The student's scores for a dataset, or for the candidates of a run.
 
     Args:
-        data: A path or rows in memory (see `read`), or a run, whose scores by other students stay.
+        data: A path or rows in memory (see `read`), the result of another `score`, or a run, whose
+            scores by other students stay.
         student: The model that will be trained: a folder, a hub id or an alias, settings, or an
             open `Student`.
         metrics: Names of metrics, or one text with commas; `list_metrics` lists them.
@@ -142,6 +144,7 @@ def score(
     reading, seeing = grouped(options, DataOptions, StudentOptions, function="score")
     values, doors = student_of(student, seeing, doors=doors)
     names = names_in(metrics if isinstance(metrics, str) else tuple(metrics))
+    data, reading = rows_of(data, reading)
     run = opened(data)
     with told(progress) as shown:
         if run is not None:
@@ -255,6 +258,7 @@ def _of_run(
     return Scores(table=own, summary=tally, outcome=BY_STATUS, run=run, student=dict(student))
 
 
+@spelled_in_python
 def recompute(
     statistics: Any,
     metrics: str | Sequence[str],
@@ -312,7 +316,16 @@ def _on_disk(source: Any, file: Path) -> Path:
     return file
 
 
-def delta(base: Any, current: Any, *, out: str | Path | None = None, seed: int = 0) -> Result:
+@spelled_in_python
+def delta(
+    base: Any,
+    current: Any,
+    *,
+    out: str | Path | None = None,
+    seed: int = 0,
+    by: Literal["source", "step", "teacher"] | None = None,
+    data: Data = None,
+) -> Result:
     """Effect of training: the loss under one student minus that under another.
 
     Args:
@@ -320,6 +333,9 @@ def delta(base: Any, current: Any, *, out: str | Path | None = None, seed: int =
         current: Scores of the same candidates by the student after training.
         out: A Parquet file to write as well.
         seed: Seed of the resampling that gives the interval.
+        by: Also each group by itself: `summary["by_source"]`, and a column of that name.
+        data: With `by`: the rows that were scored, where neither of the two is a run or the result
+            of `score`.
 
     Returns:
         One row for each candidate of either. `delta_loss` is in nats per token; above 0, the
@@ -337,6 +353,9 @@ def delta(base: Any, current: Any, *, out: str | Path | None = None, seed: int =
     """
     from tutelage.pipeline import delta_losses
 
+    if by is not None and data is None:
+        data = next((s for s in (base, current) if isinstance(s, Scores) and s.data), None)
+    rows, reading = rows_of(data, {})
     with scratch_folder() as scratch:
         folder = Path(scratch)
         file = Path(out) if out is not None else folder / "deltas.parquet"
@@ -345,11 +364,14 @@ def delta(base: Any, current: Any, *, out: str | Path | None = None, seed: int =
             _on_disk(current, folder / "current.parquet"),
             out=file,
             seed=seed,
+            by=by,
+            data=None if rows is None else Path(data_values(rows, reading, folder=folder)["path"]),
         )
         table = pq.read_table(file)
     return Result(table=table, summary=_without_scratch(tally, scratch), outcome=BY_STATUS)
 
 
+@spelled_in_python
 def list_metrics(*, agreement: Any = None, metrics: str | Sequence[str] = ()) -> Result:
     """Every metric: what it measures, which direction is better, and where it comes from.
 

@@ -9,6 +9,9 @@ from pydantic import BaseModel
 
 from tutelage.api.inputs import Data, data_values, is_path, is_settings, scratch_folder
 from tutelage.api.options import (
+    AuditCallOptions,
+    AuditOptions,
+    DataOptions,
     ShownProgress,
     StudentOptions,
     TemplateOptions,
@@ -21,13 +24,17 @@ from tutelage.api.results import Estimate, Findings, Selection, estimate_of
 from tutelage.api.table_result import BY_DECISION
 from tutelage.api.workspace import (
     Workspace,
+    rows_of,
     student_of,
     teacher_of,
     tell_notes,
     workspace,
 )
+from tutelage.data import read
 from tutelage.data.schemas import FAULT_SHARES
-from tutelage.errors import SettingsError
+from tutelage.data.sources import IN_MEMORY
+from tutelage.errors import SettingsError, spelled_in_python
+from tutelage.pipeline.config import checked
 from tutelage.pipeline.resources import Doors
 from tutelage.pipeline.teacher_outage import raise_if_stopped
 
@@ -37,63 +44,71 @@ _UNKNOWN = {"share": None, "low": None, "high": None}
 @overload
 def audit(
     data: Data,
-    student: str | Path | Mapping[str, Any],
+    student: Any,
     *,
     out: str | Path | None = ...,
     dry_run: Literal[False] = ...,
     measure_seconds: float = ...,
     progress: ShownProgress = ...,
-    **settings: Any,
+    doors: Doors | None = ...,
+    **options: Unpack[AuditCallOptions],
 ) -> Findings: ...
 
 
 @overload
 def audit(
     data: Data,
-    student: str | Path | Mapping[str, Any],
+    student: Any,
     *,
     out: str | Path | None = ...,
     dry_run: Literal[True],
     measure_seconds: float = ...,
     progress: ShownProgress = ...,
-    **settings: Any,
+    doors: Doors | None = ...,
+    **options: Unpack[AuditCallOptions],
 ) -> Estimate: ...
 
 
 @overload
 def audit(
     data: Data,
-    student: str | Path | Mapping[str, Any],
+    student: Any,
     *,
     out: str | Path | None = ...,
     dry_run: bool,
     measure_seconds: float = ...,
     progress: ShownProgress = ...,
-    **settings: Any,
+    doors: Doors | None = ...,
+    **options: Unpack[AuditCallOptions],
 ) -> Findings | Estimate: ...
 
 
+@spelled_in_python
 def audit(
     data: Data,
-    student: str | Path | Mapping[str, Any],
+    student: Any,
     *,
     out: str | Path | None = None,
     dry_run: bool = False,
     measure_seconds: float = 20.0,
     progress: ShownProgress = None,
-    **settings: Any,
+    doors: Doors | None = None,
+    **options: Unpack[AuditCallOptions],
 ) -> Findings | Estimate:
     """The estimated share of faulty rows, and whether choosing is likely to pay. Trains nothing.
 
     Args:
-        data: A path or rows in memory (see `read`).
-        student: The model that will be trained: a folder, a hub id or an alias, or settings.
+        data: A path or rows in memory (see `read`), or the result of `score`.
+        student: The model that will be trained: a folder, a hub id or an alias, settings, or an
+            open `Student`.
         out: The folder for audit.html, audit.json and gate.json; by default `audit-NAME`.
         dry_run: Only estimate tokens and time; the student scores for some seconds.
         measure_seconds: With `dry_run`: approximate duration of each speed measurement, in seconds;
             0 uses the last measurement.
         progress: None, True, False, or your own progress object; see `load`.
-        **settings: `examples`, `planted`, `max_false_refusals` (a fraction, 0 to 0.5) and `seed`.
+        doors: How the student is opened; tests use it to pass a fake.
+        **options: `examples`, `planted`, `max_false_refusals` (a fraction, 0 to 0.5) and `seed`;
+            how data is read (see `read`) and how the student reads (see `score`).
 
     Returns:
         One row for each side of the data and kind of fault, with the estimated `share` (0 to 1)
@@ -109,28 +124,41 @@ def audit(
         >>> found = tt.audit("pairs.jsonl", "smollm2-135m")  # doctest: +SKIP
         >>> print(found.summary["in_words"])                 # doctest: +SKIP
     """
-    from tutelage.experiments.audit import audit as work
-    from tutelage.experiments.audit import audit_settings
+    from tutelage.experiments.audit import AuditSettings, audit_data, default_out
     from tutelage.experiments.audit.dry_run import estimate_audit
 
-    model = str(student) if isinstance(student, str | Path) else dict(student)
+    reading, seeing, exactness = grouped(
+        options, DataOptions, StudentOptions, AuditOptions, function="audit"
+    )
+    model, doors = student_of(student, seeing, doors=doors)
+    data, reading = rows_of(data, reading)
     with scratch_folder() as scratch, told(progress) as shown:
-        path = data_values(data, {}, folder=Path(scratch))["path"]
-        where = out if out is not None or is_path(data) else "audit-rows"
+        values = {
+            "data": data_values(data, reading, folder=Path(scratch)),
+            "student": model,
+            "out": out or default_out(str(data) if is_path(data) else "rows"),
+            **exactness,
+        }
+        wanted = checked(AuditSettings, values, place="audit")
         if dry_run:
-            wanted = audit_settings(path, student=model, out=where, **settings)
             return estimate_of(
                 estimate_audit(wanted, progress=shown, measure_seconds=measure_seconds)
             )
-        found = work(path, student=model, out=where, progress=shown, **settings)
-    rows = [
+        rows = None
+        if str(wanted.data.path).startswith(scratch):  # which is gone when the page is read
+            rows = read(wanted.data.path, settings=wanted.data)
+            held = wanted.data.model_copy(update={"path": IN_MEMORY})
+            wanted = wanted.model_copy(update={"data": held})
+        found = audit_data(wanted, progress=shown, doors=doors, rows=rows)
+    shares = [
         {"side": side["side"], "kind": kind["kind"], **(kind["estimate"] or _UNKNOWN)}
         for side in found.get("sides", ())
         for kind in side.get("kinds", ())
     ]
-    return Findings(table=pa.Table.from_pylist(rows, schema=FAULT_SHARES), summary=found)
+    return Findings(table=pa.Table.from_pylist(shares, schema=FAULT_SHARES), summary=found)
 
 
+@spelled_in_python
 def init(
     file: str | Path = "tutelage.yaml",
     *,
@@ -163,6 +191,7 @@ def init(
     return write_config(Path(file), force=force, data=data, student=student, out=out)
 
 
+@spelled_in_python
 def doctor(
     student: str | Path | None = None,
     *,
@@ -309,6 +338,7 @@ def run(
 ) -> Selection | Estimate: ...
 
 
+@spelled_in_python
 def run(
     config: Settings | Path | None = None,
     *,
@@ -401,6 +431,7 @@ def _plain_values(given: Any) -> dict[str, Any]:
     return {} if given is None else model_values(given, {})
 
 
+@spelled_in_python
 def demo(
     out: str | Path = "runs/demo",
     *,

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from tutelage.api.inputs import Data, data_values
 from tutelage.api.options import DataOptions, grouped, model_values
 from tutelage.api.results import Run, RunResult, Scores, ScratchFolder, Trained
-from tutelage.errors import SettingsError
+from tutelage.errors import SettingsError, in_python
 from tutelage.pipeline import Student
 from tutelage.pipeline.resources import Doors, Reader
 from tutelage.pipeline.summary_text import notes_in
@@ -112,9 +112,21 @@ def run_of(source: Any, options: Mapping[str, Any], *, function: str, progress: 
     if run is not None:
         no_reading(options, function=function)
         return run
-    if isinstance(source, Scores):
-        source = source.data
+    source, options = rows_of(source, options)
     return loaded_run(source, options, place=workspace(None), progress=progress)
+
+
+def rows_of(source: Any, options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Data and options of reading; for the result of `score`, of the rows that were scored.
+
+    Args:
+        source: Data, or scores.
+        options: Options of the reader; they win.
+    """
+    if not isinstance(source, Scores) or source.data is None:
+        return source, dict(options)
+    data, before = source.data
+    return data, {**before, **options}
 
 
 def loaded_run(
@@ -152,7 +164,7 @@ def no_reading(options: Mapping[str, Any], *, function: str) -> None:
 def tell_notes(tally: Mapping[str, Any], progress: Progress) -> None:
     """Report notes about the data that was read."""
     for note in notes_in(tally):
-        progress.tell(f"note: {note}")
+        progress.tell(f"note: {in_python(note)}")
 
 
 def reading_options(options: Mapping[str, Any], *, function: str) -> dict[str, Any]:

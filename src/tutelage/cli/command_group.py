@@ -49,6 +49,27 @@ SECTIONS = {
 """Commands by the step of the work they belong to, in the order of `--help`."""
 
 
+CONTINUES = "stopped; finished work is kept, and the same command continues it"
+_REPLIES = "stopped; replies of a teacher are kept, everything else of this command starts over"
+_STARTS_OVER = "stopped; no unfinished file is left, and the same command starts over"
+_WROTE_NOTHING = "stopped; nothing was written"
+_VIEWER = "the viewer has stopped; corrections that were made in it are kept"
+
+INTERRUPTED_TEXTS = {
+    **dict.fromkeys(("demo", "run", "refine", "sample", "rank", "score", "audit"), CONTINUES),
+    **dict.fromkeys(("frontier", "train", "evaluate", "prove", "rounds"), CONTINUES),
+    **dict.fromkeys(("filter", "verify"), _REPLIES),
+    **dict.fromkeys(("load", "drift", "recompute", "delta", "select"), _STARTS_OVER),
+    **dict.fromkeys(("report", "export", "init", "rank agreement"), _STARTS_OVER),
+    **dict.fromkeys(("metrics", "explain", "doctor"), _WROTE_NOTHING),
+    "view": _VIEWER,
+}
+"""What Ctrl-C says, by command: only some commands continue where they stopped."""
+
+_ESTIMATES = ("--dry-run", "--plan")
+_COMMAND = "tutelage.command"
+
+
 _RENAMED = {"--beside": "--compare-with"}
 """Renamed options; the old name still works, with a warning, until the next release."""
 
@@ -113,6 +134,7 @@ class PlainErrors(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Resolve a command and rename its old options."""
         name, command, rest = super().resolve_command(ctx, args)
+        ctx.meta[_COMMAND] = [str(name), *rest]
         return name, command, rest if command is None else list(_renamed(command, rest))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -173,8 +195,30 @@ class PlainErrors(click.Group):
             text = f"{place}: {error.strerror or error}\nhint: {_DISK_HINT}"
             raise click.ClickException(escaped(text)) from error
         except KeyboardInterrupt:
-            say("stopped; finished work is kept, and the same command continues it")
+            say(interrupted_text(ctx.meta.get(_COMMAND, [])))
             ctx.exit(INTERRUPTED)
+
+
+def interrupted_text(words: Sequence[str]) -> str:
+    """What Ctrl-C says of a command.
+
+    Args:
+        words: The command and its arguments.
+
+    Examples:
+        >>> interrupted_text(["score", "data.jsonl", "--no-cache"])
+        'stopped; no unfinished file is left, and the same command starts over'
+        >>> interrupted_text(["explain", "runs/demo", "row:1"])
+        'stopped; nothing was written'
+    """
+    given = {word.partition("=")[0] for word in words}
+    if given.intersection(_ESTIMATES):
+        return _WROTE_NOTHING
+    named = " ".join(words[:2])
+    text = INTERRUPTED_TEXTS.get(named) or INTERRUPTED_TEXTS.get(" ".join(words[:1]), CONTINUES)
+    if words and words[0] in ("score", "audit") and "--no-cache" in given:
+        return _STARTS_OVER
+    return text
 
 
 def _renamed(command: click.Command, words: Sequence[str]) -> Iterator[str]:

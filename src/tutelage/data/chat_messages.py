@@ -11,6 +11,7 @@ Tool calls may be in `tool_calls`, in `function_call`, in a separate turn with t
 content part.
 """
 
+import ast
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -119,6 +120,8 @@ ROLE_OF = {
     "prompter": "user",
     "assistant": "assistant",
     "gpt": "assistant",
+    "ai": "assistant",
+    "chatbot": "assistant",
     "chatgpt": "assistant",
     "bing": "assistant",
     "bard": "assistant",
@@ -141,7 +144,7 @@ ROLE_OF = {
 
 ROLE_KEYS = ("role", "from")
 _CONTENT_KEYS = ("content", "value", "text", "parts")
-_REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")
+_REASONING_KEYS = ("reasoning_content", "thinking", "reasoning", "thought", "thoughts", "think")
 _SWITCHES = (
     "train",
     "trained",
@@ -149,13 +152,14 @@ _SWITCHES = (
     "trainable",
     "loss",
     "weight",
+    "loss_mask",
     "loss_weight",
     "loss_scale",
 )
 """Fields of a turn that say whether it is trained on."""
 _USED = frozenset((*ROLE_KEYS, "name", "tool_call_id", "tool_calls", "function_call"))
-_ON = frozenset((1, 1.0, True, "1", "1.0", "true", "True"))
-_OFF = frozenset((0, 0.0, False, "0", "0.0", "false", "False"))
+_ON = frozenset((1, 1.0, True, "1", "1.0", "true", "yes", "on"))
+_OFF = frozenset((0, 0.0, False, "0", "0.0", "false", "no", "off"))
 _MARKS = (
     re.compile(r"(?:###\s*|\n\s*\n)(Human|Assistant)\s*:\s?"),
     re.compile(r"\n\s*\n(USER|ASSISTANT|FUNCTION RESPONSE)\s*:\s?"),
@@ -163,7 +167,21 @@ _MARKS = (
 )
 """What marks the turns of a text, each kind by itself."""
 _MARKED_ROLES = {"FUNCTION RESPONSE": "tool", "Instruction": "user", "Response": "assistant"}
-_CHATML = re.compile(r"<\|im_start\|>[ \t]*(\w+)\n(.*?)(?:<\|im_end\|>\s*|$)", re.DOTALL)
+_BAR = (
+    r"<\|(system|user|assistant)\|>\s*(.*?)"
+    r"(?:</s>|<\|end\|>|(?=<\|(?:user|assistant)\|>)|$)"
+)
+_TAGGED = {
+    "<|im_start|>": r"<\|im_start\|>[ \t]*(\w+)\n(.*?)(?:<\|im_end\|>\s*|$)",
+    "<|start_header_id|>": (
+        r"<\|start_header_id\|>(\w+)<\|end_header_id\|>\s*(.*?)(?:<\|eot_id\|>|$)"
+    ),
+    "<start_of_turn>": r"<start_of_turn>(\w+)\n(.*?)(?:<end_of_turn>\s*|$)",
+    "<|system|>": _BAR,
+    "<|user|>": _BAR,
+}
+"""Turns in the control tokens of ChatML, Llama 3, Gemma, Zephyr and Phi, by how a text starts."""
+_STARTS = re.compile(r"(?:<s>|<bos>|<\|begin_of_text\|>|<\|endoftext\|>)\s*")
 _INST = re.compile(r"\[INST\](.*?)\[/INST\](.*?)(?:</s>\s*(?:<s>\s*)?|(?=\[INST\])|$)", re.DOTALL)
 _SYS = re.compile(r"\s*<<SYS>>(.*?)<</SYS>>", re.DOTALL)
 _END = re.compile(r"\s*(?:<\|endoftext\|>|</s>)\s*$")
@@ -200,7 +218,8 @@ def turns_of(value: object, *, name: str, tools: bool = False) -> Conversation:
             taken out of it, since the template writes both in its own way.
 
     Raises:
-        UnreadableRowError: `bad_type`, `unsupported_role` or `unsupported_content`.
+        UnreadableRowError: `bad_type`, `unsupported_role`, `unsupported_content` or
+            `partly_trained`.
     """
     if isinstance(value, str):
         value = _listed_in(value, name=name)
@@ -220,9 +239,22 @@ def _listed_in(text: str, *, name: str) -> object:
         try:
             found: object = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise UnreadableRowError("bad_type", f"field {name!r} is not JSON: {error}") from error
+            found = _python_list(text)
+            if found is None:
+                raise UnreadableRowError(
+                    "bad_type", f"field {name!r} is not JSON: {error}"
+                ) from error
         return found
     return marked_turns(text) or text
+
+
+def _python_list(text: str) -> object:
+    """List in Python's own notation, as pandas writes it into a CSV file; None for other text."""
+    try:
+        found = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return found if isinstance(found, list) else None
 
 
 def marked_turns(text: str) -> list[dict[str, str]] | None:
@@ -232,8 +264,11 @@ def marked_turns(text: str) -> list[dict[str, str]] | None:
         None where the text does not start with such a mark, or holds no answer.
     """
     plain = text.strip()
-    if plain.startswith("<|im_start|>"):
-        return _answered_turns((m[1], m[2]) for m in _CHATML.finditer(plain))
+    tagged = _STARTS.sub("", plain, count=1) if plain.startswith("<") else ""
+    for start, form in _TAGGED.items():
+        if tagged.startswith(start):
+            found = re.finditer(form, tagged, re.DOTALL)
+            return _answered_turns(("assistant" if m[1] == "model" else m[1], m[2]) for m in found)
     if plain.removeprefix("<s>").lstrip().startswith("[INST]"):
         return _answered_turns(_instructed(plain))
     for mark in _MARKS:
@@ -336,6 +371,8 @@ class _Reading:
     ) -> None:
         used = {*_USED, key}
         trained = _is_trained(turn, used)
+        if trained and role in ("assistant", _CALLS):
+            trained = _is_trained_whole(turn, used, value, place=place)
         if role == "tool":
             self._add_result(turn, value, place=place)
         elif role == _CALLS:
@@ -445,6 +482,8 @@ def _is_trained(turn: Mapping[str, object], used: set[str]) -> bool:
         value = turn.get(key)
         if isinstance(value, np.generic):
             value = value.item()
+        if isinstance(value, str):
+            value = value.strip().lower()
         if isinstance(value, str | int | float):
             trained = trained and value not in _OFF
             if value in _ON or value in _OFF:
@@ -452,10 +491,84 @@ def _is_trained(turn: Mapping[str, object], used: set[str]) -> bool:
     return trained
 
 
+_SPANS = ("train_detail", "training_detail")
+_SPAN_KEYS = frozenset(("begin_offset", "end_offset", "train"))
+
+
+def _is_trained_whole(
+    turn: Mapping[str, object], used: set[str], value: object, *, place: str
+) -> bool:
+    """Whether the spans of a turn that are trained on (axolotl's `train_detail`) hold its text.
+
+    The field is known by its items, since its name is a setting there. `end_offset` is the last
+    character.
+
+    Returns:
+        True without such a field; False where no character is in a span that is trained on.
+
+    Raises:
+        UnreadableRowError: `partly_trained`: a part of the text is trained on.
+    """
+    for key, given in turn.items():
+        spans = _listed_spans(given)
+        if is_list(spans) and len(spans) == 0 and key in _SPANS:
+            return any(turn.get(switch) is not None for switch in _SWITCHES)  # as in axolotl
+        if not is_list(spans) or not any(
+            isinstance(span, Mapping) and set(span) >= _SPAN_KEYS for span in spans
+        ):
+            continue
+        used.add(key)
+        if not isinstance(value, str):
+            raise UnreadableRowError(
+                "partly_trained", f"{place}.{key}: the spans of {shown(value)} are not known"
+            )
+        inside = [False] * len(value)
+        for span in spans:
+            begin, end, trained = _span(span, place=f"{place}.{key}")
+            inside[begin:end] = [trained] * len(inside[begin:end])
+        said = [known for known, character in zip(inside, value, strict=True) if character.strip()]
+        if any(said) and not all(said):
+            raise UnreadableRowError(
+                "partly_trained",
+                f"{place}.{key} trains on {sum(said)} of {len(said)} characters; "
+                "only whole turns can be scored",
+            )
+        return any(said)
+    return True
+
+
+def _listed_spans(value: object) -> object:
+    """Spans that a row holds as JSON text, as a list; any other value as it is."""
+    if isinstance(value, str) and "begin_offset" in value and value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
+
+
+def _span(span: object, *, place: str) -> tuple[int, int, bool]:
+    """Span of characters as a half-open range, and whether it is trained on."""
+    found = span if isinstance(span, Mapping) else {}
+    ends = [found.get("begin_offset"), found.get("end_offset")]
+    numbers = [
+        int(end)
+        for end in ends
+        if isinstance(end, int | float | np.number) and end >= 0 and end == int(end)
+    ]
+    if len(numbers) != len(ends) or isinstance(ends[0], bool) or isinstance(ends[1], bool):
+        raise UnreadableRowError(
+            "bad_type", f"{place} should hold a begin_offset and an end_offset, found {shown(span)}"
+        )
+    return numbers[0], numbers[1] + 1, _is_trained(found, set())
+
+
 def _reasoning_of(turn: Mapping[str, object], used: set[str]) -> str | None:
     """Thinking that a turn keeps in a field of its own."""
     for key in _REASONING_KEYS:
         value = turn.get(key)
+        if is_list(value) and len(value) and all(isinstance(part, str) for part in value):
+            value = "\n".join(map(str, value))
         if isinstance(value, str) and value.strip():
             used.add(key)
             return clean_text(value)

@@ -281,7 +281,11 @@ def _of_prompt(fields: Fields, value: Sequence[object], *, name: str, tools: boo
     if pair.response is not None:
         raise UnreadableRowError("unexpected_turns", f"field {name!r} should end with a user")
     whole = _whole_response(fields, tools=tools) or _continued(fields, value, name, tools=tools)
-    return whole or replace(pair, response=_response(fields, tools=tools))
+    if whole is not None:
+        return whole
+    # As in TRL, only the completion is trained on, whoever spoke in the prompt.
+    context = tuple(replace(t, trained=t.role != "assistant") for t in pair.context)
+    return replace(pair, context=context, response=_response(fields, tools=tools))
 
 
 def _continued(fields: Fields, prompt: Sequence[object], name: str, *, tools: bool) -> Pair | None:
@@ -299,11 +303,16 @@ def _continued(fields: Fields, prompt: Sequence[object], name: str, *, tools: bo
     completion = fields.peek("response")
     if not is_conversation(completion) or len(completion) == 1:
         return None
-    found = turns_of([*prompt, *completion], name=name, tools=tools)
+    found = turns_of([*map(_untrained, prompt), *completion], name=name, tools=tools)
     if found.turns[-1].role != "assistant":
         return None
     fields.take("response")
     return _of_turns(fields, found, name=name)
+
+
+def _untrained(turn: object) -> object:
+    """Turn of a prompt, which is no training target, as `turns_of` reads it."""
+    return {**turn, "train": False} if isinstance(turn, Mapping) else turn
 
 
 def _of_turns(fields: Fields, found: Conversation, *, name: str) -> Pair:

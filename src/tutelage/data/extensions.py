@@ -194,7 +194,8 @@ def extension_named(kind: ExtensionKind, name: str | None) -> Extension:
     if _loaded.path is None:
         raise SettingsError(
             f"{kind} {name!r}: no file of extensions is loaded",
-            hint="`extensions: my_ext.py` in the configuration, or tutelage --extensions my_ext.py",
+            hint="`extensions: my_ext.py` in the configuration, or "
+            "`tutelage --extensions my_ext.py`",
         )
     raise SettingsError(
         f"{kind} {name!r}: {_loaded.path} does not define it",

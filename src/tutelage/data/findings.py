@@ -36,6 +36,8 @@ _HINTS: Mapping[str, str] = {
     "bad_type": "the field has another kind of value than its name suggests; name the right one: "
     "--map instruction=FIELD --map response=FIELD",
     "bad_candidates": "compare the row with what `tutelage export` writes",
+    "partly_trained": "leave the spans out to train on whole turns; a turn without any of its "
+    "text in a span is context",
     "malformed_json": "a JSONL file has one JSON object on each line, a JSON file a list of them",
     "malformed_csv": "every record needs as many fields as the header",
     "bad_encoding": "convert it to UTF-8, such as: iconv -f LATIN1 -t UTF-8 OLD > NEW",

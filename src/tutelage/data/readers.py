@@ -155,7 +155,7 @@ class Row:
         status: `ok`, `duplicate`, or why it is no example: `malformed_json`, `malformed_csv`,
             `bad_encoding`, `nested_too_deeply`, `row_too_large`, `broken_file`, `not_an_object`,
             `missing_fields`, `bad_type`, `no_user_turn`, `unexpected_turns`,
-            `unsupported_role`, `unsupported_content`, `bad_candidates`,
+            `unsupported_role`, `unsupported_content`, `partly_trained`, `bad_candidates`,
             `part_of_a_conversation`.
         detail: For people: the place and what was found there, or how much of the row repeats
             what was read before.

@@ -92,7 +92,7 @@ def parse_row(
     Raises:
         UnreadableRowError: With one of the statuses `missing_fields`, `bad_type`,
             `no_user_turn`, `unexpected_turns`, `unsupported_role`, `unsupported_content`,
-            `bad_candidates`.
+            `partly_trained`, `bad_candidates`.
     """
     found = _shape_of(fields) if shape == "auto" else shape
     pair = pair_of(fields, found)

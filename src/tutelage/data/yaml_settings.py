@@ -4,6 +4,7 @@ A key that a settings model does not have is compared with the keys it has at th
 depth: inside optional settings, lists, mappings and choices between several models.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher, get_close_matches
 from types import UnionType
@@ -113,6 +114,7 @@ _SIMILAR = 0.6
 _TIE = 0.05
 """Suggestions this much less similar than the closest one are left out."""
 
+_LENGTH = re.compile(r"^\w+ should have (at (?:least|most) \d+ \w+)(?: after validation)?")
 _MOST_DEPTH = 6
 """Deepest nesting of settings that is searched."""
 
@@ -139,7 +141,15 @@ def problem_in_words(kind: type[BaseModel], problem: Mapping[str, Any]) -> str:
 
 
 def _plain_words(problem: Mapping[str, Any]) -> str:
+    """Message of a problem without the words for kinds of values that only Python has.
+
+    Examples:
+        >>> _plain_words({"msg": "Tuple should have at least 2 items after validation, not 1"})
+        'must have at least 2 items, not 1'
+    """
     message = str(problem["msg"]).removeprefix("Value error, ")
+    message = _LENGTH.sub(r"must have \1", message)
+    message = "is missing" if message == "Field required" else message
     return message.replace("Input should be", "must be", 1)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from tutelage.data import content_hash
 from tutelage.errors import MissingExtraError, SettingsError, StudentError
 from tutelage.models.bundled import BUNDLED, bundled_model
-from tutelage.models.config import DtypeName, ModelSettings
+from tutelage.models.config import DtypeName, ModelSettings, models_folder
 from tutelage.models.hardware import find_device, usual_dtype
 from tutelage.models.weight_files import check_whole, file_digest, weight_files
 
@@ -481,6 +481,23 @@ def locate_model(
             hint=f"give a folder, a hub id such as org/name, or one of {', '.join(BUNDLED)}",
         )
     return _from_hub(name, role=role, revision=revision, pickle=pickle, code=code)
+
+
+def is_here(name: str) -> bool:
+    """Whether a model is on this machine: a folder, or a fetched alias or hub id."""
+    if Path(name).expanduser().is_dir() or (models_folder() / name / "config.json").is_file():
+        return True
+    if name in BUNDLED or name.count("/") != 1 or name.startswith((".", "/", "~")):
+        return False
+    try:
+        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
+    except ImportError:
+        return False
+    try:
+        return isinstance(try_to_load_from_cache(name, "config.json"), str)
+    except HFValidationError:
+        return False
 
 
 def _from_hub(name: str, *, role: str, revision: str | None, pickle: bool, code: bool) -> Path:

@@ -9,15 +9,21 @@ from typing import Any
 import yaml
 
 from tutelage.data import write_text
+from tutelage.errors import StudentError, TutelageError
+from tutelage.models.folder import is_here
+from tutelage.pipeline.config import checked
 from tutelage.pipeline.run_dir import RunFolder
-from tutelage.pipeline.set_rows import TEMPLATE_ARGS
+from tutelage.pipeline.set_rows import TEMPLATE_ARGS, openai_turns
 from tutelage.reporting.number_format import count
+from tutelage.student import StudentSettings, unread_fields
 
 NOT_SAID = "not recorded"
 WITHOUT_ARGUMENTS = ("axolotl", "llamafactory", "sharegpt", "alpaca")
 """Formats without a place for a row's own template arguments."""
 ALL_TURNS = ("axolotl", "llamafactory", "sharegpt")
 """Trainers that train on every assistant turn by default."""
+OPENAI_TURNS = ("messages", "trl", "axolotl")
+"""Formats whose turns are rendered by the chat template, field by field."""
 BY_TURNS = ("llamafactory", "sharegpt")
 """Formats of LLaMA-Factory, which accept only strictly alternating conversations."""
 
@@ -57,6 +63,8 @@ class Card:
     _out_of_turn: int = 0
     _first_out_of_turn: str = ""
     _with_arguments: int = 0
+    _fields: Counter[str] = field(default_factory=Counter)
+    _with_field: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     _counts: dict[str, Counter[str]] = field(
         default_factory=lambda: {n: Counter() for n in ("source", "teacher", "step", "reason")}
     )
@@ -71,6 +79,10 @@ class Card:
                 self._out_of_turn += 1
                 self._first_out_of_turn = self._first_out_of_turn or str(row["example_id"])
             self._with_arguments += bool(row.get(TEMPLATE_ARGS))
+            for name in ("reasoning", "tool_calls"):
+                if row["messages"][-1].get(name):
+                    self._fields[name] += 1
+                    self._with_field.setdefault(name, row)
             for name, counter in self._counts.items():
                 counter[str(row.get(name) or NOT_SAID)] += 1
             yield row
@@ -96,9 +108,47 @@ class Card:
                 f"({TEMPLATE_ARGS}), which {to} does not read: it renders them otherwise than "
                 "they were scored; --to trl and --to messages keep them"
             )
+        if to in OPENAI_TURNS:
+            found += self._unread_by_the_template()
         if self.chosen != "selected":
             found.append(f"{self.chosen} is a baseline: a set chosen without the student")
         return found
+
+    def _unread_by_the_template(self) -> Iterator[str]:
+        """Notes on fields that the chat template of the run's student ignores.
+
+        A student that cannot be opened here has no notes: it may be on another machine.
+        """
+        for name, row in self._with_field.items():
+            turns = openai_turns(row["messages"])
+            written = "reasoning_content" if name == "reasoning" else name
+            try:
+                settings = checked(StudentSettings, self._student(), place=str(self.run.manifest))
+                unread = unread_fields(settings, turns, tools=row.get("tools"))
+            except TutelageError:
+                continue
+            if written in unread:
+                other = unread[written]
+                yield (
+                    f"{count(self._fields[name], 'row')} with `{written}`, which the chat template "
+                    f"of {_base(settings.model)} does not read, so that a trainer leaves it out: "
+                    + (
+                        f"rename the field to `{other}`, which it reads"
+                        if other
+                        else "write it into `content`, or train with a template that reads it"
+                    )
+                )
+
+    def _student(self) -> dict[str, Any]:
+        """Settings of the run's student, if its files are on this machine."""
+        manifest = self.run.read_manifest()
+        about = manifest.get("student", {})
+        own: dict[str, Any] = manifest.get("settings", {}).get("student") or {}
+        if own.get("model") != about.get("model"):
+            own = {name: about[name] for name in ("model", "template") if about.get(name)}
+        if not is_here(str(own.get("model"))):
+            raise StudentError(f"{own.get('model')} is not on this machine")
+        return own
 
     @property
     def path(self) -> Path:

@@ -177,7 +177,7 @@ class Preferences:
         if self.basis == "likelihood" and not self.run.scores.exists():
             raise RunError(
                 f"{self.run.root}: has no scores, so there is no student preference",
-                hint="tutelage score RUN --student MODEL writes them",
+                hint="`tutelage score RUN --student MODEL` writes them",
             )
         self._kinds = _kinds_of(self.run, there)
         if self.run.decisions.exists():

@@ -417,14 +417,14 @@ class RunFolder:
             self._check_related(sound(path))
             return path
         writers = {
-            self.scores: "tutelage run, or tutelage score RUN --student MODEL",
-            self.decisions: "tutelage select RUN",
-            self.quality_gate: "tutelage select RUN --quality-gate calibrated",
-            self.quality_gate_table: "tutelage select RUN --quality-gate calibrated",
+            self.scores: "`tutelage run`, or `tutelage score RUN --student MODEL`",
+            self.decisions: "`tutelage select RUN`",
+            self.quality_gate: "`tutelage select RUN --quality-gate calibrated`",
+            self.quality_gate_table: "`tutelage select RUN --quality-gate calibrated`",
         }
         raise RunError(
             f"{path}: is not there yet",
-            hint=f"{writers.get(path, 'tutelage run CONFIG.yaml')} writes it",
+            hint=f"{writers.get(path, '`tutelage run CONFIG.yaml`')} writes it",
         )
 
     def fits(self, path: Path) -> bool:

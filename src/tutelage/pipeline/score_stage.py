@@ -37,7 +37,7 @@ from tutelage.data.schemas import (
     table_schema,
 )
 from tutelage.data.token_table import IS_TOKENS, text_of, token_columns
-from tutelage.errors import SettingsError
+from tutelage.errors import SettingsError, spelled_in_python
 from tutelage.metrics import (
     beyond,
     finish_scores,
@@ -464,6 +464,7 @@ def _read_rows(source: Any) -> Iterable[Row]:
     return read(source)
 
 
+@spelled_in_python
 class Student:
     """A model to be trained, which scores rows by its own likelihoods.
 

@@ -272,7 +272,7 @@ def weighted_rows(
             if found is None:
                 raise RunError(
                     f"{run.root}: candidate {row['candidate_id']} has no likelihood to weigh it by",
-                    hint="score the run again: tutelage score RUN --student MODEL",
+                    hint="score the run again: `tutelage score RUN --student MODEL`",
                 )
             yield {**row, TRAIN_WEIGHT: math.exp(-found)}
         else:
@@ -305,7 +305,7 @@ def likelihoods_of(run: RunFolder) -> dict[str, float]:
         if not named:
             raise RunError(
                 f"{run.root}: has no likelihoods of its student",
-                hint="score it: tutelage score RUN --student MODEL --metrics grape",
+                hint="score it: `tutelage score RUN --student MODEL --metrics grape`",
             )
         found = tables.execute(
             f"select candidate_id, {_NLL} from scores where status = 'ok' and {_NLL} is not null"  # noqa: S608

@@ -93,6 +93,7 @@ REASON_WORDS: Mapping[str, str] = {
     "unexpected_turns": "the turns do not alternate as a conversation does",
     "unsupported_role": "a turn has a role that is not known",
     "unsupported_content": "contains images, sound or other parts that are not text",
+    "partly_trained": "only a part of a turn is to be trained on",
     "not_an_object": "is not an object with named fields",
     "nested_too_deeply": "brackets nested too deeply",
     "malformed_json": "is not valid JSON",

@@ -148,7 +148,7 @@ def design(
     """
     if seeds < 2 or items < 2:  # noqa: PLR2004
         raise DataError(
-            f"a plan of {seeds} seeds and {items} items: with fewer than two of each nothing can "
+            f"a plan with seeds: {seeds}, items: {items}; with fewer than two of each nothing can "
             "be shown",
             hint="give more seeds, or a larger limit",
         )

@@ -13,7 +13,7 @@ head. Counted are only targets: position t of the logits predicts token t + 1.
 """
 
 from tutelage.student.cache import Cache
-from tutelage.student.components import check_template, devices
+from tutelage.student.components import check_template, devices, unread_fields
 from tutelage.student.config import Statistics, StudentSettings
 from tutelage.student.fakes import TableStudent
 from tutelage.student.passages import chunks_of
@@ -31,4 +31,5 @@ __all__ = [
     "chunks_of",
     "devices",
     "open_student",
+    "unread_fields",
 ]

@@ -1,5 +1,6 @@
 """Components of a student, each created at its first use."""
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
@@ -32,7 +33,13 @@ from tutelage.student.engine import Engine
 from tutelage.student.engine_vllm import open_vllm, open_vllm_offline
 from tutelage.student.native_kernels import load_native
 from tutelage.student.passages import CPU_TOKENS, TorchGauge
-from tutelage.student.template import ALPACA_TEXT, Template, parse_raw_template, reverse_digest
+from tutelage.student.template import (
+    ALPACA_TEXT,
+    REASONING_FIELDS,
+    Template,
+    parse_raw_template,
+    reverse_digest,
+)
 from tutelage.student.template_sandbox import TEMPLATE_ERRORS
 from tutelage.student.tokenizer import control_token_pattern, fast_tokenizer, load_hf_tokenizer
 from tutelage.student.views import ViewBuilder
@@ -385,7 +392,52 @@ def check_template(settings: StudentSettings) -> tuple[str, ...]:
     if student.reads_clock:
         found.append(
             "reads today's date; scoring and `tutelage train` set it to "
-            f"{settings.template_date.isoformat()} (template_date, --template-date), "
+            f"{settings.template_date.isoformat()} (--template-date), "
             "other trainers take the day of the training"
         )
     return tuple(found)
+
+
+def unread_fields(
+    settings: StudentSettings, turns: Sequence[Mapping[str, Any]], *, tools: str | None = None
+) -> dict[str, str | None]:
+    """Fields of the last turn that a student's chat template ignores.
+
+    The row is rendered with and without the field, as a trainer would.
+
+    Args:
+        settings: The student.
+        turns: Turns as they are exported.
+        tools: JSON text of the tool schemas, or None.
+
+    Returns:
+        For each ignored field (`reasoning_content` or `tool_calls`) the name under which the
+        template reads it, or None. Empty for a template that refuses the row.
+
+    Raises:
+        StudentError: The student cannot be found.
+        SettingsError: It has no such template.
+    """
+    template = OpenStudent(settings).template
+    if not isinstance(template, ChatTemplate):
+        return {}
+    schemas = None if tools is None else json.loads(tools)
+
+    def rendered(last: Mapping[str, Any]) -> str | None:
+        whole = [*map(dict, turns[:-1]), dict(last)]
+        try:
+            return template.render_messages(whole, False, schemas, {})
+        except TEMPLATE_ERRORS:
+            return None
+
+    found: dict[str, str | None] = {}
+    for name in ("reasoning_content", "tool_calls"):
+        value = turns[-1].get(name)
+        without = {key: turns[-1][key] for key in turns[-1] if key != name}
+        text = rendered(without) if value else None
+        if text is None or rendered(turns[-1]) != text:
+            continue
+        others = [n for n in REASONING_FIELDS if n != name] if name in REASONING_FIELDS else []
+        read = [n for n in others if rendered({**without, n: value}) not in (text, None)]
+        found[name] = read[0] if read else None
+    return found

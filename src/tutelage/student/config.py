@@ -202,7 +202,5 @@ class StudentSettings(TemplateSettings):
             )
         if self.backend == "vllm" and self.dtype == "auto":
             # Numbers of two dtypes must not meet in one ratio, and the server does not tell.
-            raise ValueError(
-                "set dtype (--dtype) to that of the server, which is its own flag --dtype"
-            )
+            raise ValueError("set dtype (--dtype) to the dtype with which the server was started")
         return self

@@ -11,7 +11,14 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tutelage.verification.number_parsing import numbers_in, read_quantity, same_quantity
+from tutelage.verification.number_parsing import (
+    numbers_at,
+    numbers_in,
+    read_quantity,
+    same_quantity,
+    without_fraction_signs,
+)
+from tutelage.verification.text_match import Mention, judge_mentions
 
 _NO_FACTOR = r"(?![A-Za-z]|\s*(?:[abcinpqrtuvxyz](?![A-Za-z])|\\[a-z]|\())"
 """What follows a fraction that may be written with a slash: 1/2x could be read as 1/(2x)."""
@@ -198,6 +205,14 @@ _RUN_ON = re.compile(
 _CALCULATOR = re.compile(r"<<[^<>\n]*>>")
 _CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 _SENTENCE_END = re.compile(r"(?<![.])[.!?](?=\s+[A-Z(*]|\s*$)|(?<=[\d}$])[.](?=\s)")
+_DENIAL = re.compile(
+    r"(?:n['\u2019]t\b|(?:\w+ly\s+)?(?:not|never|neither|by no means|no longer)\b)",
+    re.IGNORECASE,
+)
+"""How a sentence goes on that says what the answer is not."""
+_LATEX_WORD = re.compile(r"\\[a-zA-Z]+")
+_WORD = re.compile(r"[^\W\d_]{2,}")
+_LONGEST_FORMULA = 200
 _WEAK = ("after 'answer'", "after 'A:'")
 _BOXES_APART = 12
 """Most characters between two boxes that form one answer: `\boxed{3}` or `\boxed{4}`."""
@@ -253,7 +268,7 @@ def find_answer(response: str, *, instruction: str | None = None) -> Found | Not
         ...             instruction="A book has 120 pages. How many a night in 10 days?").text
         '12'
     """
-    text = _CALCULATOR.sub("", response[-LONGEST_RESPONSE:])
+    text = _CALCULATOR.sub("", without_fraction_signs(response[-LONGEST_RESPONSE:]))
     marked = sorted((f for f in _marked(text) if f.text), key=lambda f: f.start)
     if not marked:
         return _unmarked(text, instruction)
@@ -281,7 +296,7 @@ def _marked(text: str) -> Iterator[Found]:
             yield Found(text=value, how="JSON field", start=match.start())
     for match in _PHRASE.finditer(text):
         sentence = _first_sentence(match[1])
-        if sentence:
+        if sentence and not (_DENIAL.match(sentence) and numbers_in(sentence)):
             yield Found(text=sentence, how="after 'answer'", start=match.start(1))
     for match in _A_LINE.finditer(text):
         yield Found(text=_first_sentence(match[1]), how="after 'A:'", start=match.start(1))
@@ -299,6 +314,8 @@ def _unmarked(text: str, instruction: str | None) -> Found | NotFound:
     prose = _CODE.sub("", text)
     if not prose.strip():
         return NotFound(why="the response is code without its output")
+    if _is_formula(prose.strip()):
+        return Found(text=prose.strip(" \n$."), how="whole response", start=0)
     last_line = prose.strip().splitlines()[-1]
     for match in reversed(list(_BOLD.finditer(last_line))):
         bold = match[1].strip(" :.$")
@@ -308,16 +325,35 @@ def _unmarked(text: str, instruction: str | None) -> Found | NotFound:
 
 
 def _last_number(prose: str, instruction: str | None, *, text: str) -> Found | NotFound:
-    numbers = numbers_in(prose)
+    numbers = numbers_at(prose)
     if not numbers:
         return NotFound(why="the response contains no number and no marked answer")
-    last, last_line = numbers[-1].text, prose.strip().splitlines()[-1]
+    mentions = [Mention(start=a, end=b, names=(n.text,)) for n, (a, b) in numbers]
+    said = [j.mention.names[0] for j in judge_mentions(prose, mentions) if j.polarity != "denied"]
+    if not said:
+        return NotFound(why="the response only says what the answer is not")
+    last, last_line = said[-1], prose.strip().splitlines()[-1]
     is_a_result = text[: text.rfind(last)].rstrip(" $\\({[").endswith("=")
     fresh = None if instruction is None or is_a_result else _only_new(last_line, instruction)
     if fresh is not None and fresh != last:
         how = "the only new number in the last sentence"
         return Found(text=fresh, how=how, start=text.rfind(fresh))
     return Found(text=last, how="last number", start=text.rfind(last))
+
+
+def _is_formula(text: str) -> bool:
+    r"""Whether a response is one formula, or one quantity, without a sentence around it.
+
+    Examples:
+        >>> [_is_formula(t) for t in (r"3\sqrt{2}", "twelve", "x = 5", "It is 5.", "7 or 8")]
+        [True, True, True, False, False]
+    """
+    if not text or "\n" in text or len(text) > _LONGEST_FORMULA:
+        return False
+    quantity = read_quantity(text)
+    if quantity is not None:
+        return not quantity.unit or bool(quantity.units)
+    return not _WORD.search(_LATEX_WORD.sub("", text))
 
 
 def _only_new(last_line: str, instruction: str) -> str | None:

@@ -6,6 +6,7 @@ are not 2 minutes.
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -305,8 +306,10 @@ _QUANTITY = re.compile(
 _UNSPACED = r"\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 """Letters of scripts without a space before a number: Thai, Khmer, Chinese, Japanese, ..."""
 _NUMBER = re.compile(
-    rf"(?<![^\W{_UNSPACED}])(?<![.,])(?:{_SIGN}\s?)?{_CURRENCY}?\s?{_SIGN}?(?:{_DECIMAL})(?:/\d+)?\s*%?"
+    rf"(?<![^\W{_UNSPACED}])(?<![.,])(?:{_SIGN}\s?)?{_CURRENCY}?\s?{_SIGN}?"
+    rf"(?:\d{{1,9}}[ ]\d{{1,9}}/\d{{1,9}}|(?:{_DECIMAL})(?:/\d+)?)\s*%?"
 )
+_FRACTION = re.compile(r"(\d)?\s?([\u00bc-\u00be\u2150-\u215e])")
 _KELVINS = {
     "celsius": (Fraction(1), Fraction(27315, 100)),
     "fahrenheit": (Fraction(5, 9), Fraction(45967, 100)),
@@ -391,15 +394,33 @@ def numbers_in(text: str) -> list[Quantity]:
     """Every plain number of a text, in order, without looking at units.
 
     Examples:
-        >>> [q.text for q in numbers_in("Take 5 from $1,200 and get 1,195.0.")]
-        ['5', '$1,200', '1,195.0']
+        >>> [q.text for q in numbers_in("Take 5 from $1,200 and get 1,195.0, or 2 1/2.")]
+        ['5', '$1,200', '1,195.0', '2 1/2']
     """
-    found = []
-    for match in _NUMBER.finditer(text):
-        quantity = read_quantity(match[0])
-        if quantity is not None:
-            found.append(quantity)
-    return found
+    return [quantity for quantity, _ in numbers_at(text)]
+
+
+def numbers_at(text: str) -> list[tuple[Quantity, tuple[int, int]]]:
+    """Every plain number of a text with its start and end in characters."""
+    read = ((read_quantity(match[0]), match) for match in _NUMBER.finditer(text))
+    return [(quantity, match.span()) for quantity, match in read if quantity is not None]
+
+
+def without_fraction_signs(text: str) -> str:
+    r"""Text in which signs such as \u00bd are written as 1/2.
+
+    Examples:
+        >>> without_fraction_signs("It is 3\u00bd or \u00be.")
+        'It is 3 1/2 or 3/4.'
+    """
+    if text.isascii():
+        return text
+
+    def written(match: re.Match[str]) -> str:
+        parts = unicodedata.normalize("NFKC", match[2]).replace("\u2044", "/")
+        return f"{match[1]} {parts}" if match[1] else match[0].replace(match[2], parts)
+
+    return _FRACTION.sub(written, text)
 
 
 def same_quantity(one: Quantity, other: Quantity) -> bool:

@@ -156,7 +156,7 @@ def would_be(shelf: Shelf, example_id: str, values: Mapping[str, Any]) -> dict[s
     if settings.rule in CUTTING:
         raise SettingsError(
             f"{settings.rule} {_why_all(settings.rule)}: one alone does not decide",
-            hint=f"tutelage select {shelf.run.root} --rule {settings.rule}",
+            hint=f"`tutelage select {shelf.run.root} --rule {settings.rule}`",
         )
     evidence = _evidence(shelf, example_id)
     (outcome,) = _outcomes(evidence, [settings])

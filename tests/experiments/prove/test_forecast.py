@@ -9,6 +9,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+import tutelage as tt
 from tests.pipeline.fakes import write_rows
 from tests.stats.test_power import draw
 from tutelage.cli import main
@@ -157,3 +158,20 @@ def test_the_command_plans_and_trains_nothing(tmp_path: Path) -> None:
     wrong = CliRunner().invoke(main, ["prove", str(path), "--variances", "gemma_references"])
     assert wrong.exit_code == 2
     assert "--variances belongs to --plan" in wrong.stderr
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), float("inf"), "x", True])
+def test_seconds_that_are_none_are_refused(tmp_path: Path, seconds: Any) -> None:
+    with pytest.raises(SettingsError, match=r"--seconds-per-cell .*: must be a number of seconds"):
+        forecast(config(tmp_path), seconds_per_cell=seconds)
+    with pytest.raises(SettingsError, match="`seconds_per_cell"):
+        tt.prove(config(tmp_path), plan=True, seconds_per_cell=seconds)
+
+
+def test_a_plan_in_python_is_that_of_the_command_line(tmp_path: Path) -> None:
+    found = tt.prove(config(tmp_path), plan=True)
+    assert found.num_rows == 1
+    assert found.summary["plan"] == forecast(config(tmp_path))["plan"]
+    assert "give `seconds_per_cell`" in found.summary["in_words"][-1]
+    with pytest.raises(SettingsError, match="variances belongs to plan"):
+        tt.prove(config(tmp_path), variances="gemma_references")

@@ -216,7 +216,7 @@ def _side_lines(side: SideFinding, *, noun: str) -> Iterator[str]:
         rates = f"The gate rejects {interval(side.hit_rate)} of planted faults and "
         clean = f"{interval(side.false_refusals)} of {noun} that do not look like one."
         yield rates + clean
-    yield f"Far beyond the student: {interval(side.beyond)} of {count(side.read, 'text')}."
+    yield f"Far beyond the student ({noun}): {interval(side.beyond)} of {count(side.read, 'text')}."
 
 
 def _padded(found: Prevalence | None) -> str:

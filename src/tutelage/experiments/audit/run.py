@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 from time import monotonic
 from typing import Any, TypedDict
 
-from tutelage.data import OK, ORIGINAL, SAMPLE, Candidate, Row, content_hash, read, write_text
+from tutelage.data import OK, ORIGINAL, SAMPLE, Candidate, Row, Rows, content_hash, read, write_text
 from tutelage.errors import DataError, RunError, SettingsError
 from tutelage.experiments.audit.config import AuditSettings
 from tutelage.experiments.audit.findings import (
@@ -304,7 +305,9 @@ def audit_data(
     """
     started = monotonic()
     _check_out(settings.out)
-    found = read(settings.data.path, settings=settings.data) if rows is None else None
+    found = rows if isinstance(rows, Rows) else None
+    if rows is None:
+        found = read(settings.data.path, settings=settings.data)
     source = rows if found is None else with_responses(found)
     sample = draw_sample(
         source if source is not None else (),
@@ -317,6 +320,9 @@ def audit_data(
             f"{settings.data.path}: no example has a response to audit",
             hint="`tutelage sample` lets a teacher answer instructions that have none",
         )
+    settings.out.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=settings.out):
+        pass  # it can be written to: to be known before minutes of scoring
     with opened_student(settings.student, doors) as student:
         _check_measures(student)
         readings, unread = _read(sample, settings, student=student, progress=progress)
@@ -467,7 +473,6 @@ def _written(
         },
         shown=[e for e in examples if e["shown"]],
     )
-    settings.out.mkdir(parents=True, exist_ok=True)
     written = settings.out / "audit.html"
     write_text(written, page)
     write_text(settings.out / "audit.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")

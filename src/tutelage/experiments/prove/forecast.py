@@ -1,5 +1,6 @@
 """Forecast of an experiment (`tutelage prove --plan`): detectable effect and cost."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
@@ -81,7 +82,7 @@ class Pilot:
 
 
 def forecast(
-    config: Path,
+    config: Path | Mapping[str, Any],
     *,
     out: Path | None = None,
     quick: bool = False,
@@ -95,7 +96,7 @@ def forecast(
     look that are finished, or from earlier experiments (`STORED`), in this order.
 
     Args:
-        config: A YAML file.
+        config: A YAML file, or what it holds.
         out: Instead of the folder it names.
         quick: Plan the quick look.
         pilot: The folder of another experiment.
@@ -172,7 +173,7 @@ def _manifests(folder: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def seconds_of_cells(
-    settings: ProveSettings, pilot: Pilot | None, *, given: float | None
+    settings: ProveSettings, pilot: Pilot | None, *, given: Any
 ) -> tuple[float | None, str]:
     """Mean seconds of a cell with training, and their source.
 
@@ -182,6 +183,12 @@ def seconds_of_cells(
         given: Seconds given by the user, or None.
     """
     if given is not None:
+        number = isinstance(given, int | float) and not isinstance(given, bool)
+        if not number or not 0 < given < math.inf:
+            raise SettingsError(
+                f"--seconds-per-cell {given}: must be a number of seconds above 0",
+                hint="leave it out to use the mean of finished cells",
+            )
         return given, f"{given:g} seconds a cell, as given"
     if pilot is None:
         return None, ""
