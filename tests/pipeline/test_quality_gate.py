@@ -11,7 +11,7 @@ import pytest
 from tests.gate.gate_rows import CountingStudent, gate_rows
 from tutelage.errors import RunError, SettingsError
 from tutelage.gate import FAULTS, MIN_EXAMPLES, plant
-from tutelage.pipeline import explain_example, run_all
+from tutelage.pipeline import explain_example, run_all, select_again
 from tutelage.pipeline.config import RunSettings, checked
 from tutelage.pipeline.gate_results import read_gate
 from tutelage.pipeline.gate_stage import ensure_calibrated, read_material
@@ -257,3 +257,39 @@ def test_what_a_person_rejected_is_not_fitted_on_as_clean(
     assert len(material.rejected) == 10
     assert len(material.versions) == 180
     assert len(material.clean) == 170
+
+
+def test_a_rejected_row_without_a_response_is_named(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "rejected.jsonl"
+    path.write_text(
+        '{"instruction": "Say it.", "output": "No."}\n{"instruction": "Say it.", "output": ""}\n'
+    )
+    settings = SelectSettings(quality_gate="calibrated", quality_gate_rejected=str(path))
+    run = RunFolder(root=folder / "run")
+    with (
+        doors().open_student(StudentSettings(model="counting")) as student,
+        pytest.raises(SettingsError, match=r"row 1 of .*rejected.jsonl has no response"),
+    ):
+        read_material(
+            list(stored_candidates(run.candidates)), settings, student=student, progress=Silent()
+        )
+
+
+def test_a_damaged_gate_is_found_before_a_selection(
+    folder: Path, summary: dict[str, Any], tmp_path: Path
+) -> None:
+    assert summary
+    run = RunFolder(root=shutil.copytree(folder / "run", tmp_path / "run"))
+    stored = json.loads(run.quality_gate.read_text())
+    del stored["gate"]["detectors"][0]["trees"]
+    run.quality_gate.write_text(json.dumps(stored))
+    wanted = SelectSettings(rule="all_refined", quality_gate="calibrated")
+    with pytest.raises(RunError, match=r"quality_gate.json: not a quality gate of this version"):
+        decided(run, settings=wanted, student=None)
+
+
+def test_selecting_with_a_gate_that_was_not_fitted_says_so(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, write_pairs(tmp_path, 30), quality_gate="calibrated")
+    run_all(settings, progress=Silent(), doors=doors(), with_page=False)
+    tally = select_again(tmp_path / "run", given={}, student=None, progress=Silent(), doors=doors())
+    assert "was not fitted, so it rejects nothing: 30 clean examples" in tally["quality_gate_note"]

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from tutelage.data import Candidate, write_table, write_text
 from tutelage.data.schemas import QUALITY_GATE
 from tutelage.data.stored_json import StoredDict, StoredShape, read_stored
-from tutelage.errors import RunError
+from tutelage.errors import DataError, RunError
 from tutelage.gate import CalibratedGate, Judgement
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.selection import SelectSettings
@@ -27,8 +27,25 @@ def read_gate(run: RunFolder) -> CalibratedGate | None:
     Raises:
         RunError: There is no gate, or its file is damaged.
     """
+    return _gate_of(gate_document(run), run.quality_gate)
+
+
+def _gate_of(stored: StoredDict, path: Path) -> CalibratedGate | None:
+    """The gate of a document; None where none was fitted."""
+    if stored.get("status") == NOT_FITTED:
+        return None
+    try:
+        return CalibratedGate.from_json(stored["gate"])
+    except DataError as error:
+        raise RunError(f"{path}: {error}", hint=error.hint) from error
+
+
+def why_not_fitted(run: RunFolder) -> str | None:
+    """Why the gate of a run rejects nothing, as a note; None where it is fitted."""
     stored = gate_document(run)
-    return None if stored.get("status") == NOT_FITTED else CalibratedGate.from_json(stored["gate"])
+    if stored.get("status") != NOT_FITTED:
+        return None
+    return f"the quality gate was not fitted, so it rejects nothing: {stored.get('detail')}"
 
 
 def quality_table(run: RunFolder, settings: SelectSettings, *, student: str | None) -> Path | None:
@@ -52,6 +69,7 @@ def quality_table(run: RunFolder, settings: SelectSettings, *, student: str | No
                 f"{run.quality_gate}: was fitted with {name} {stored.get(name)}, not {value}",
                 hint=f"`tutelage select {run.root} --quality-gate calibrated` fits it again",
             )
+    _gate_of(stored, run.quality_gate)
     return run.need(run.quality_gate_table)
 
 

@@ -375,8 +375,13 @@ def _rejected(settings: SelectSettings) -> Iterator[Candidate]:
         return
     for row in read(settings.quality_gate_rejected):
         versions = [c for c in (*row.repeated, *row.candidates) if c.status == OK]
-        if versions:
-            yield versions[-1]
+        if not versions:
+            raise SettingsError(
+                f"quality_gate_rejected: row {row.row} of {settings.quality_gate_rejected} has no "
+                "response",
+                hint="give the response that was rejected, or remove the row",
+            )
+        yield versions[-1]
 
 
 def _same_texts(written: Sequence[Candidate], rejected: Sequence[Candidate]) -> frozenset[str]:

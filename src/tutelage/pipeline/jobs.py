@@ -20,6 +20,7 @@ from tutelage.pipeline.config import (
     ScoreSettings,
     checked,
 )
+from tutelage.pipeline.gate_results import why_not_fitted
 from tutelage.pipeline.gate_stage import calibrate, ensure_calibrated, statistics_needed
 from tutelage.pipeline.report_stage import write_report
 from tutelage.pipeline.resources import (
@@ -474,6 +475,8 @@ def select_again(
                 run, settings, fingerprint=fingerprint, progress=progress, doors=doors
             )
         tally = stages.select_once(run, settings=settings, student=fingerprint, progress=progress)
+        if settings.quality_gate == "calibrated" and (why := why_not_fitted(run)):
+            tally = {**tally, "quality_gate_note": why}
         if older := [one.text for one in stale_outputs(run)]:
             tally = {**tally, "out_of_date": older}
         if run.selection is not None:

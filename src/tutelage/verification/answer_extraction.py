@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from tutelage.verification.negation import Mention, judge_mentions
 from tutelage.verification.number_parsing import (
     numbers_at,
     numbers_in,
@@ -18,7 +19,6 @@ from tutelage.verification.number_parsing import (
     same_quantity,
     without_fraction_signs,
 )
-from tutelage.verification.text_match import Mention, judge_mentions
 
 _NO_FACTOR = r"(?![A-Za-z]|\s*(?:[abcinpqrtuvxyz](?![A-Za-z])|\\[a-z]|\())"
 """What follows a fraction that may be written with a slash: 1/2x could be read as 1/(2x)."""

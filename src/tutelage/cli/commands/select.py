@@ -140,8 +140,9 @@ def select(
         tally = select_again(
             run, given=given, student=student, progress=progress, afresh=afresh, name=name
         )
-    if line := tally.get("gate_note"):
-        inform(f"Note: {line}.")
+    for note in ("gate_note", "quality_gate_note"):
+        if line := tally.get(note):
+            inform(f"Note: {line}.")
     for line in tally.get("out_of_date", ()):
         inform(f"Note: {line}")
     show_result(tally, text=partial(select_text, run=run))
