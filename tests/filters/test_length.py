@@ -45,7 +45,7 @@ def test_tokens_come_from_the_scores_otherwise(pool):
 
 
 def test_tokens_without_anything_to_count_them_are_refused(pool):
-    with pytest.raises(SettingsError, match="without a tokenizer and without scores"):
+    with pytest.raises(SettingsError, match="needs a tokenizer or scores"):
         measure_length(pool, LengthSettings(unit="tokens"))
 
 

@@ -87,8 +87,8 @@ def test_a_mismatched_pair_and_a_failure_are_told_apart():
         version("c", "response_reflection", "a", score="too_long"),
     )
     assert sentences[0] == (
-        "The original has ifd 1.2500 and r_ifd 0.5000: it does not pass, the instruction does not "
-        "help the student with this response."
+        "The original has ifd 1.2500 and r_ifd 0.5000: it does not pass, because the instruction "
+        "does not help the student with this response."
     )
     assert (
         "The rewritten instruction has no text (teacher_failed): it cannot be chosen." in sentences

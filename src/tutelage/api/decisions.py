@@ -421,7 +421,7 @@ def view(
     if len(names) + (compare_with is not None) > 2:  # noqa: PLR2004
         raise SettingsError(
             "the viewer compares at most two selections",
-            hint="give two selections, or `compare_with` and one at most",
+            hint="give two selections, or one selection and `compare_with`",
         )
     found = needed_run(run)
     first, second = (*names, None, None)[:2]

@@ -545,7 +545,7 @@ def agreement(
     from tutelage.experiments.rank.student_agreement import agreement_in_words
 
     if isinstance(rankings, str | Path):
-        raise SettingsError("agreement needs two rankings at least", hint="give a list of them")
+        raise SettingsError("agreement needs at least two rankings", hint="give a list of them")
     roots = [one.out if isinstance(one, FolderResult) else Path(one) for one in rankings]
     names = None
     if predictors is not None:

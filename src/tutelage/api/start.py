@@ -184,7 +184,7 @@ def doctor(
 
         if student is not None or trainer_truth is not None:
             raise SettingsError(
-                "device tests with models of its own", hint="leave student and trainer_truth out"
+                "the device check uses its own models", hint="leave out student and trainer_truth"
             )
         with told(progress) as shown:
             report = device_report(device, progress=shown)

@@ -135,7 +135,7 @@ class RayTeacher:
         except self._ray.exceptions.RayActorError as error:
             raise TeacherUnreachableError(
                 f"a worker died {_LIVES} times while it answered: {_last_line(error)}",
-                hint="is there memory for a model in each worker? fewer --workers need less",
+                hint="does each worker have memory for a model? fewer --workers need less",
             ) from error
         finally:
             self._under_way[index] -= 1

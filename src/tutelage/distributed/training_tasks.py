@@ -71,8 +71,8 @@ def train_on_ray(
     """
     if (count := launched().count) > 1:
         raise SettingsError(
-            f"{count} processes were launched, and each would start a training on Ray",
-            hint="without `accelerate launch`, or with --engine local",
+            f"{count} processes were launched, and each would start a training run on Ray",
+            hint="start it without `accelerate launch`, or with --engine local",
         )
     whole = {**job, "model": _absolute(model), "out": out.absolute()}
     task = TrainTask(data=data.absolute(), job=whole, tracker=tracker, project=project)

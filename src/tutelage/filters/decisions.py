@@ -49,7 +49,7 @@ class FilterDecision:
         if self.value is not None and not math.isfinite(self.value):
             raise DataError(
                 f"candidate {self.candidate_id}: a filter measured {self.value!r}",
-                hint="a value is finite, or None with the reason why it is missing",
+                hint="a value is a finite number, or None with the reason why it is missing",
             )
 
 

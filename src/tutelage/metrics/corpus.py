@@ -40,7 +40,7 @@ def rsr_of_set(*, mean_ranks: Sequence[float], mean_surprisals: Sequence[float])
     """
     if not mean_ranks or len(mean_ranks) != len(mean_surprisals):
         raise DataError(
-            f"a set needs one mean rank and one mean surprisal a response, got {len(mean_ranks)} "
+            f"a set needs one mean rank and one mean surprisal per response, got {len(mean_ranks)} "
             f"and {len(mean_surprisals)}"
         )
     return divide(float(np.mean(mean_ranks)), float(np.mean(mean_surprisals)))

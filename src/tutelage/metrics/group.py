@@ -39,7 +39,7 @@ def lark(*, losses_K: Sequence[float], briers_K: Sequence[float]) -> NDArray[np.
         [0.25, 0.25]
     """
     if not losses_K or len(losses_K) != len(briers_K):
-        raise DataError(f"lark needs one loss and one Brier score a candidate, got {losses_K!r}")
+        raise DataError(f"lark needs one loss and one Brier score per candidate, got {losses_K!r}")
     losses = np.asarray(losses_K, dtype=np.float64)
     briers = np.asarray(briers_K, dtype=np.float64)
     total = losses.sum()

@@ -73,7 +73,7 @@ def find_adapter(path: Path, *, pickle: bool) -> Adapter | None:
     else:
         raise StudentError(
             f"{path}: the adapter has no {_SAFE_NAME}",
-            hint="loading a pickle can run code; to do it all the same, set weights: pickle"
+            hint="loading a pickle can run code; to load it anyway, set weights: pickle"
             if (path / _PICKLE_NAME).is_file()
             else "save the adapter with model.save_pretrained(folder)",
         )

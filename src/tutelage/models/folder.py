@@ -311,8 +311,9 @@ def locate_model(
         return bundled_model(name)
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
         raise StudentError(
-            f"{role} {name!r}: no such folder, and no bundled model",
-            hint=f"give a folder, a hub id such as org/name, or one of {', '.join(BUNDLED)}",
+            f"{role} {name!r} is neither a folder nor a bundled model",
+            hint="give a folder, a hub id such as org/name, or a bundled model: "
+            + ", ".join(BUNDLED),
         )
     return _from_hub(name, role=role, revision=revision, pickle=pickle, code=code)
 

@@ -354,8 +354,8 @@ def _check_out(out: Path) -> None:
 def _check_measures(student: Reader) -> None:
     if student.measures != "full":
         raise SettingsError(
-            "an audit needs entropies, which this student's backend does not give",
-            hint="read with backend packed or transformers",
+            "an audit needs entropies, which this student's backend does not provide",
+            hint="use the backend packed or transformers",
         )
 
 

@@ -59,7 +59,7 @@ def grace(
     """
     names = np.unique(questions_N)
     if len(names) < FEWEST_QUESTIONS:
-        raise DataError(f"GRACE needs {FEWEST_QUESTIONS} questions at least, got {len(names)}")
+        raise DataError(f"GRACE needs at least {FEWEST_QUESTIONS} questions, got {len(names)}")
     lengths_N = np.linalg.norm(gradients_N_D, axis=1)
     if not np.isfinite(gradients_N_D).all() or not (lengths_N > 0).all():
         raise DataError("a gradient is zero or not finite", hint="leave such answers out")
