@@ -106,7 +106,7 @@ def draw_sample(
     heap: list[tuple[int, str]] = []
     answered: set[str] = set()
     unanswered: set[str] = set()
-    progress.begin("draw", total=None, unit="rows")
+    progress.begin("sample", total=None, unit="rows")
     for row in rows:
         statuses[row.status] += 1
         progress.advance()
@@ -128,7 +128,7 @@ def draw_sample(
         if name in drawn:
             drawn[name].versions += [(row.row, c) for c in row.candidates]
     chosen = sorted(drawn.values(), key=lambda d: d.place)
-    progress.end(note=f"{len(chosen):,} examples drawn")
+    progress.end(note=f"{len(chosen):,} examples sampled")
     kept = [pair for d in chosen for pair in _two_versions(d.versions, seed=seed)]
     lost = Counter(c.status for d in chosen for _, c in d.versions if c.status != OK)
     return AuditSample(
