@@ -86,18 +86,18 @@ def select(
     doors: Doors | None = None,
     **options: Unpack[SelectOptions],
 ) -> Selection | Estimate:
-    """The decision on every example, from stored scores alone.
+    """The decision on every example, from stored scores.
 
     Settings that are not given keep their values of the last selection, if it used the same rule.
     Candidates that filters or verdicts of the run exclude are not chosen.
 
     Args:
         run: A run: its folder, `tutelage.Run`, or the result of another function. Or the result
-            of `score` on data, of which a temporary run is made.
+            of `score` on data, from which a temporary run is made.
         rule: `srt` (default), `grape`, `rsr`, `lark` or another; docs/rules.md explains each.
         student: The fingerprint of the student whose scores decide, if there are several.
-        name: Write a named selection; the others stay.
-        afresh: Forget the settings of the last selection.
+        name: Write a named selection; other selections are kept.
+        afresh: Do not use the settings of the last selection.
         dry_run: Only estimate the tokens and time that the student needs to fit a quality gate, if
             it is not fitted yet.
         measure_seconds: With `dry_run`: approximate duration of each speed measurement, in seconds;
@@ -109,7 +109,8 @@ def select(
 
     Returns:
         One row for each example: the chosen candidate or none, and the reason. `selected` has the
-        rows to train on, `rejected` the examples of which nothing was chosen, `baselines` the sets
+        rows to train on, `rejected` the examples of which no version was chosen, `baselines` the
+        sets
         of the same size that were chosen without the student. Or the estimate.
 
     Raises:
@@ -206,7 +207,7 @@ def explain(
         Text of several lines, for `print`.
 
     Raises:
-        DataError: There is no such example, or several ids begin like that.
+        DataError: There is no such example, or several ids begin with this text.
 
     Examples:
         >>> import tutelage as tt
@@ -234,12 +235,12 @@ def export(
         to: `messages`, `trl`, `axolotl`, `llamafactory`, `alpaca` or `sharegpt`.
         chosen: `selected`, or a baseline: `random`, `random_version`, `longest`, `all_refined`,
             `all_original`.
-        out: A file to write, `.jsonl`, or `.parquet` for messages; its data card is written
-            beside it.
+        out: A file to write, `.jsonl`, or `.parquet` for messages; its data card is written next to
+            it.
         selection: A named selection; by default the run's own.
         push_to: `hub:NAME` or `hub:OWNER/NAME`: also push the set to the Hugging Face hub, with
             its data card. `summary["pushed"]` then has its address and revision.
-        push_sets: Further sets of the run to push, each as a configuration of its own.
+        push_sets: Further sets of the run to push, each as a separate configuration.
         test_fraction: How much of the pushed examples becomes the split `test`, in [0, 1).
         public: Make a new dataset on the hub public; by default it is private.
 
@@ -325,8 +326,8 @@ def report(
 
     Args:
         run: A run: its folder, `tutelage.Run`, or the result of another function.
-        text: Only make the text; no page is written.
-        compare_with: Other folders, each with a section of its own: a second student's run over the
+        text: Only create the text; no page is written.
+        compare_with: Other folders, each in a separate section: a second student's run over the
             same rows, an experiment of `prove`, a ranking.
         selections: Named selections, or `main`; if two are given, the first is shown and compared
             with the second.
@@ -336,7 +337,7 @@ def report(
         The decisions, with `page` and `html`, or with `text`. A notebook shows the decisions.
 
     Raises:
-        MissingExtraError: The libraries that draw are not installed.
+        MissingExtraError: The plotting libraries are not installed.
         RunError: There is no run.
 
     Examples:
@@ -395,7 +396,7 @@ def view(
         selections: Named selections, or `main`; if two are given, the first is shown and compared
             with the second.
         embedder: A model2vec model, a folder or a name on the hub, for the search by meaning and
-            the map; without one the map knows words only.
+            the map; without one, the map compares words only.
         port: Listen here; 8347 is tried first.
         browser: Open the link in a browser.
         progress: None, True, False, or your own progress object; see `load`.

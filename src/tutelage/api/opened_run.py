@@ -46,7 +46,7 @@ class ScratchFolder:
 class Run:
     """A run folder: everything that was done to some data, with every decision and its reason.
 
-    Tables are read from the folder whenever they are asked for, so that they show what other
+    Tables are read from the folder at each access, so they show what other
     functions have written since.
 
     Args:
@@ -86,7 +86,7 @@ class Run:
 
     @property
     def is_temporary(self) -> bool:
-        """Whether the folder goes away with this object: it was made without `out`."""
+        """Whether the folder is deleted with this object, because it was created without `out`."""
         return self._scratch is not None
 
     @property
@@ -159,12 +159,12 @@ class Run:
 
     @property
     def selected(self) -> Result:
-        """The rows to train on: `messages` with the columns that say where each came from."""
+        """The rows to train on: `messages` with columns on the origin of each row."""
         return self.chosen_set("selected")
 
     @property
     def rejected(self) -> Result:
-        """The examples of which nothing was chosen, each with its reason."""
+        """The examples of which no version was chosen, each with its reason."""
         from tutelage.pipeline.set_rows import rejected_rows
 
         self._folder.need(self._folder.decisions)
@@ -202,7 +202,7 @@ class Run:
             full: Show whole texts, not only their beginnings.
 
         Raises:
-            DataError: There is no such example, or several ids begin like that.
+            DataError: There is no such example, or several ids begin with this text.
         """
         from tutelage.pipeline import explain_example
 

@@ -102,7 +102,8 @@ def score(
     """The student's scores for a dataset, or for the candidates of a run.
 
     Args:
-        data: A path or rows in memory (see `read`), or a run, whose scores by other students stay.
+        data: A path or rows in memory (see `read`), or a run, whose scores by other students are
+            kept.
         student: The model that will be trained: a folder, a hub id or an alias, settings, or an
             open `Student`.
         metrics: Names of metrics, or one text with commas; `list_metrics` lists them.

@@ -456,7 +456,7 @@ def drift_text(found: Facts) -> Iterable[Block]:
     """Text of the result of `drift`."""
     sizes = {name: f"{name} ({counted(n, 'text')})" for name, n in found["sets"].items()}
     baseline = sizes.pop(found["baseline"])
-    yield f"Compared with {baseline}: {', '.join(sizes.values())}. Intervals: 95 %."
+    yield f"Compared with {baseline}: {', '.join(sizes.values())}. Intervals are 95 % intervals."
     for name in dict.fromkeys(line["name"] for line in found["lines"]):
         rows = [line for line in found["lines"] if line["name"] == name]
         columns: tuple[str, ...] = ("measure", "unit", "value", "low", "high")
