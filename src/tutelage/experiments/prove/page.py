@@ -347,8 +347,8 @@ def _table(rows: Sequence[Compared], settings: ProveSettings) -> Table:
         f"shown: below {1 - settings.level:.2g}, with two seeds or more. The interval is not "
         "corrected and comes from a bootstrap, so the two can disagree in borderline cases. The "
         "minimum detectable effect is the true difference that this design finds with a "
-        "probability of 80 %, without and with the correction. Left out: finished seeds of which one side has no "
-        "value at all; items without a value.",
+        "probability of 80 %, without and with the correction. Left out: finished seeds of "
+        "which one side has no value at all; items without a value.",
     )
 
 
