@@ -163,7 +163,7 @@ def test_a_rule_that_cuts_is_told_from_its_decision():
 
 def test_scores_of_two_students_cannot_be_explained_together():
     candidate, score = version("a", "original")
-    with pytest.raises(DataError, match="there twice"):
+    with pytest.raises(DataError, match="occurs twice"):
         explain([candidate], [score, score], settings=SelectSettings())
 
 
