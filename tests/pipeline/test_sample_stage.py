@@ -89,7 +89,7 @@ def test_exactly_k_are_accepted_and_a_run_again_asks_nobody(tmp_path):
         ({"accepted": 2}, "go together"),
         ({"accept": NUMBER}, "go together"),
         ({"accepted": 2, "accept": {"check": "judge"}}, "a judge cannot be asked"),
-        ({"names": ("a", "a")}, "two teachers have the same name"),
+        ({"names": ("a", "a")}, "two teachers share a name"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anybody_is_asked(tmp_path, job, message):
