@@ -23,6 +23,22 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 _CHECKS = ("maths", "number", "choice", "exact")
 
 
+_LEVEL = click.option(
+    "--level",
+    type=float,
+    default=0.95,
+    show_default=True,
+    help="Confidence level of the intervals.",
+)
+_SEED = click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Seed of the sample of questions and of the bootstrap.",
+)
+
+
 def _rank_options(*, questions: int) -> Callable[[Function], Function]:
     def add(function: Function) -> Function:
         options = (
@@ -71,20 +87,8 @@ def _rank_options(*, questions: int) -> Callable[[Function], Function]:
                     "students."
                 ),
             ),
-            click.option(
-                "--level",
-                type=float,
-                default=0.95,
-                show_default=True,
-                help="Confidence level of the intervals.",
-            ),
-            click.option(
-                "--seed",
-                type=int,
-                default=0,
-                show_default=True,
-                help="Seed of the sample of questions and of the bootstrap.",
-            ),
+            _LEVEL,
+            _SEED,
             click.option("--out", required=True, type=_OUT, help="The folder to write."),
             dry_run_options,
         )
