@@ -8,6 +8,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "speed.md"
+WORKERS = {"one": "one worker", "two": "two workers", "here": "a single process without Ray"}
 BEGIN, END = "<!-- tables: begin -->\n", "<!-- tables: end -->\n"
 
 
@@ -49,8 +50,8 @@ def plain_loop() -> str:
         speed = number(row["tokens_per_wall_second"])
         worst = f"{row['worst_nats']:.1g}"
         rows.append([*first, speed, *beside, worst, number(row["load"], 1)])
-    head = ["what", "student", "dtype", "candidates", "tokens/s", "x plain bfloat16"]
-    head += ["x plain float32", "worst difference, nats", "load"]
+    head = ["what", "student", "dtype", "candidates", "tokens/s", "times plain bfloat16"]
+    head += ["times plain float32", "largest difference, nats", "load"]
     return table(head, rows)
 
 
@@ -62,7 +63,7 @@ def others() -> str:
         text += (
             "\n### Scoring again from the cache, including the start of the process\n\n"
             + table(
-                ["student", "candidates", "first, s", "second, s", "times"],
+                ["student", "candidates", "first time, s", "from the cache, s", "times as fast"],
                 [
                     [
                         r["model"],
@@ -96,8 +97,14 @@ def shares() -> str:
         ]
         for (model, length), r in sorted(last.items())
     ]
-    head = ["student", "tokens a passage", "tokens/s", "of the peak", "tokens/s, all statistics"]
-    return table([*head, "of the peak", "peak, TFLOP/s", "load"], rows) if rows else ""
+    head = [
+        "student",
+        "tokens per passage",
+        "tokens/s",
+        "share of peak",
+        "tokens/s, all statistics",
+    ]
+    return table([*head, "share of peak", "peak, TFLOP/s", "load"], rows) if rows else ""
 
 
 def wana() -> str:
@@ -110,19 +117,34 @@ def wana() -> str:
         for r in {row["model"]: row for row in results("wana_speed")}.values()
         for d in ("bfloat16", "float32")
     ]
-    head = ["student", "rows", "our dtype", "wana, s", "tutelage, s", "times, whole command"]
-    return table([*head, "times, reading", "load"], rows) if rows else ""
+    head = [
+        "student",
+        "rows",
+        "our dtype",
+        "wana, s",
+        "tutelage, s",
+        "times as fast, whole command",
+    ]
+    return table([*head, "times as fast, scoring only", "load"], rows) if rows else ""
 
 
 def workers() -> str:
     rows = [
         [
-            *(r["who"], r["model"], r["dtype"], r["candidates"], r["wall_seconds"]),
+            *(WORKERS[r["who"]], r["model"], r["dtype"], r["candidates"], r["wall_seconds"]),
             *(r["times_one"], r.get("times_one_reading", ""), number(r["load"], 1)),
         ]
         for r in results("ray_workers")[-3:]
     ]
-    head = ["who", "student", "dtype", "candidates", "s", "times one worker", "times, reading"]
+    head = [
+        "who",
+        "student",
+        "dtype",
+        "candidates",
+        "s",
+        "times one worker",
+        "times one worker, scoring only",
+    ]
     return table([*head, "load"], rows) if rows else ""
 
 
@@ -130,7 +152,7 @@ def main() -> None:
     parts = {
         "Compared with the plain loop": plain_loop() + others(),
         "Compared with wana 0.5.1": wana(),
-        "Two workers beside one": workers(),
+        "Two workers compared with one": workers(),
         "Share of the machine's matrix products": shares(),
     }
     text = "\n".join(f"## {title}\n\n{body}" for title, body in parts.items() if body)

@@ -27,7 +27,7 @@ def test_teachers_are_ranked_from_rows_in_memory_and_students_compared() -> None
     assert one.report is not None
     agreed = tt.agreement([one, other.out])
     assert set(agreed["predictor"].to_pylist()) >= {"rsr", "ifd"}
-    with pytest.raises(SettingsError, match="two rankings at least"):
+    with pytest.raises(SettingsError, match="at least two rankings"):
         tt.agreement([one])
 
 

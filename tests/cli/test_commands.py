@@ -50,6 +50,16 @@ def test_a_failure_is_a_message_and_a_hint_and_exit_code_1(tmp_path: Path) -> No
     assert "Traceback" not in result.stderr
 
 
+def test_a_missing_path_and_a_file_are_not_called_a_folder_without_a_run(tmp_path: Path) -> None:
+    missing = call("score", str(tmp_path / "nowhere.jsonl"), "--student", "smollm2-135m")
+    assert "there is no such file or folder" in missing.stderr
+    (tmp_path / "rows.jsonl").write_text("{}")
+    file = call("score", str(tmp_path / "rows.jsonl"), "--student", "smollm2-135m")
+    assert "is a file; a run folder is needed here" in file.stderr
+    assert "needs --out" in file.stderr
+    assert (missing.exit_code, file.exit_code) == (1, 1)
+
+
 def test_misuse_is_exit_code_2_and_names_every_wrong_setting(tmp_path: Path) -> None:
     config = tmp_path / "c.yaml"
     config.write_text("data: {path: x.jsonl}\nstudent: {model: m, dtyp: x}\nselect: {margin: -1}\n")

@@ -79,7 +79,7 @@ def test_the_rows_of_a_finished_training_are_not_overwritten(place: Path, tmp_pa
     files = {path.name: path.read_bytes() for path in (tmp_path / "t").iterdir() if path.is_file()}
     refused = call(*words, "--set", "all_original")
     assert refused.exit_code == 1
-    assert "holds another training" in refused.stderr
+    assert "contains another training run" in refused.stderr
     left = {path.name: path.read_bytes() for path in (tmp_path / "t").iterdir() if path.is_file()}
     assert left == files
     assert call(*words).exit_code == 0  # the one that is there is still that one
@@ -91,7 +91,7 @@ def test_a_training_that_diverges_fails(place: Path, tmp_path: Path) -> None:
         "--dtype", "float32", "--learning-rate", "1e30",
     )  # fmt: skip
     assert result.exit_code == 1
-    assert "the training diverged" in result.stderr
+    assert "the training run diverged" in result.stderr
     assert "hint: lower `learning_rate`" in result.stderr
     assert result.stdout == ""
 

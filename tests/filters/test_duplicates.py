@@ -97,9 +97,9 @@ def test_a_missing_response_is_a_reason_and_not_a_duplicate():
 
 
 def test_best_needs_a_column_and_the_others_refuse_one():
-    with pytest.raises(ValidationError, match="`by` names the column"):
+    with pytest.raises(ValidationError, match="`by` is required"):
         ExactDuplicatesSettings(keep="best")
-    with pytest.raises(ValidationError, match="`by` names the column"):
+    with pytest.raises(ValidationError, match="`by` is required"):
         ExactDuplicatesSettings(by="ifd")
 
 

@@ -121,7 +121,7 @@ def test_tokens_come_from_the_scores_otherwise(three):
 
 
 def test_tokens_without_anything_to_count_them_are_refused(three):
-    with pytest.raises(SettingsError, match="without a tokenizer and without scores"):
+    with pytest.raises(SettingsError, match="needs a tokenizer or scores"):
         measure_length(three, LengthSettings(unit="tokens"))
 
 

@@ -150,7 +150,7 @@ def headed(folder, header):
 )
 def test_weights_that_are_not_whole_are_found_before_anything_is_loaded(folder, damage):
     damage(folder)
-    with pytest.raises(StudentError, match="not a whole safetensors file") as caught:
+    with pytest.raises(StudentError, match="not a complete safetensors file") as caught:
         assert opened(folder).fingerprint
     assert "again" in caught.value.hint
 

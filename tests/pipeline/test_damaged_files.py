@@ -161,7 +161,7 @@ def test_a_manifest_without_its_stages_is_no_traceback(run: RunFolder) -> None:
     manifest = run.read_manifest()
     del manifest["stages"]
     run.write_manifest(manifest)
-    with pytest.raises(RunError, match="by which rule"):
+    with pytest.raises(RunError, match="which rule decided"):
         explain_example(run.root, "row:1")
     with pytest.raises(RunError, match="has not been done"):
         again(run, rule="grape")

@@ -195,7 +195,7 @@ def test_the_report_is_a_table_that_an_issue_shows() -> None:
         "| dtype | auto is float32 |",
         "| golden rows | a \\| b |",
         "",
-        "Not as it should be: golden rows",
+        "Failed checks: golden rows",
     ]
 
 

@@ -289,7 +289,7 @@ def test_what_the_student_has_read_is_not_counted_again(tmp_path: Path, tiny: Pa
     assert before["tokens"] > 0
     assert (after["tokens"], after["seconds"]) == (0, 0.0)
     read = [w["basis"] for w in after["work"] if w["stage"].startswith("score")]
-    assert read == ["all of it is in the student's cache"] * 2
+    assert read == ["everything is in the student's cache"] * 2
 
 
 def test_requests_in_a_batch_are_paid_for_and_not_counted_as_calls(tmp_path: Path) -> None:

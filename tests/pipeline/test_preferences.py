@@ -155,7 +155,7 @@ def test_checks_that_contradict_each_other_make_no_pair(tmp_path: Path) -> None:
         export(run, to="dpo", file=tmp_path / "pairs.jsonl")
     export(run, to="dpo", file=tmp_path / "pairs.jsonl", check="strict")
     assert {row["chosen_teacher"] for row in lines(tmp_path / "pairs.jsonl")} == {"off"}
-    with pytest.raises(SettingsError, match="has no verdicts of it") as caught:
+    with pytest.raises(SettingsError, match="has no verdicts of this check") as caught:
         export(run, to="dpo", file=tmp_path / "pairs.jsonl", check="maths")
     assert "number, strict" in str(caught.value.hint)
 

@@ -110,7 +110,7 @@ def test_faulty_refinements_are_refused_in_front_of_the_rule(
 
 
 def test_the_run_says_how_many_were_refused(summary: dict[str, Any]) -> None:
-    assert "Quality gate: of held-out clean candidates" in summary["in_words"]
+    assert "of held-out clean candidates were rejected" in summary["in_words"]
 
 
 def test_explain_names_the_fault_and_the_numbers(folder: Path, summary: dict[str, Any]) -> None:

@@ -80,7 +80,7 @@ def test_rows_go_to_the_teacher_of_their_source(sampled: RunFolder, tmp_path: Pa
     export(sampled, to="distillation", file=tmp_path / "prompts.jsonl", routes=table)
     for row in lines(tmp_path / "prompts.jsonl"):
         assert row["teacher_id"] == ("terse" if row["source"] == "odd" else "chatty")
-    with pytest.raises(SettingsError, match="--to trl has no routes"):
+    with pytest.raises(SettingsError, match="--to trl takes no routes"):
         export(sampled, to="trl", file=tmp_path / "trl.jsonl", routes=table)
 
 

@@ -89,7 +89,7 @@ def test_exactly_k_are_accepted_and_a_run_again_asks_nobody(tmp_path):
         ({"accepted": 2}, "go together"),
         ({"accept": NUMBER}, "go together"),
         ({"accepted": 2, "accept": {"check": "judge"}}, "a judge cannot be asked"),
-        ({"names": ("a", "a")}, "two teachers have one name"),
+        ({"names": ("a", "a")}, "two teachers share a name"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anybody_is_asked(tmp_path, job, message):
@@ -101,7 +101,7 @@ def test_what_cannot_be_done_is_refused_before_anybody_is_asked(tmp_path, job, m
 
 def test_loading_does_not_drop_what_a_teacher_wrote(tmp_path):
     sampled(tmp_path, n=2)
-    with pytest.raises(RunError, match="a teacher wrote some of these"):
+    with pytest.raises(RunError, match="loading would drop candidates that a teacher wrote"):
         load_data(data={"path": str(sums(tmp_path))}, out=tmp_path / "run", progress=Silent())
     assert RunFolder(root=tmp_path / "run").candidates.exists()
 

@@ -396,10 +396,10 @@ def test_the_line_of_the_teacher_says_that_it_waits_for_the_student(tmp_path: Pa
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ([[1.0, 1.0]], "With one seed no difference counts as shown, however large it is."),
-        ([[0.3, 0.1]], "With one seed no difference counts as shown, however large it is."),
+        ([[1.0, 1.0]], "With one seed, no difference counts as shown, however large it is."),
+        ([[0.3, 0.1]], "With one seed, no difference counts as shown, however large it is."),
         ([[0.0, 0.0]] * 3, "The values do not vary between items and seeds"),
-        ([[0.3, 0.1], [0.1, 0.2], [0.2, 0.4]], "would be found four times in five"),
+        ([[0.3, 0.1], [0.1, 0.2], [0.2, 0.4]], "Minimum detectable effect"),
     ],
 )
 def test_a_comparison_does_not_say_what_it_could_find_where_it_could_find_nothing(
@@ -409,7 +409,7 @@ def test_a_comparison_does_not_say_what_it_could_find_where_it_could_find_nothin
     text = sentence(one, checked(ProveSettings, EXPERIMENT, place="test"))
     assert said in text
     assert not WRONG_PLURALS.search(text)
-    assert (one.row()["detectable"] is None) == ("four times in five" not in said)
+    assert (one.row()["detectable"] is None) == ("Minimum detectable effect" not in said)
 
 
 EXPERIMENT = {

@@ -115,7 +115,7 @@ def test_what_makes_no_sense_is_refused():
         sampled(crowd(a=1), n=4, accepted=2)
     with pytest.raises(ValueError, match="above the budget"):
         SampleSettings(n=2, accepted=3)
-    with pytest.raises(SettingsError, match="one name"):
+    with pytest.raises(SettingsError, match="the same name"):
         Crowd(teachers=(writer("a"), writer("a")), shares=(1, 1))
     with pytest.raises(SettingsError, match="above 0"):
         Crowd(teachers=(writer("a"),), shares=(0,))

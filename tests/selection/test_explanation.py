@@ -87,8 +87,8 @@ def test_a_mismatched_pair_and_a_failure_are_told_apart():
         version("c", "response_reflection", "a", score="too_long"),
     )
     assert sentences[0] == (
-        "The original has ifd 1.2500 and r_ifd 0.5000: it does not pass, the instruction does not "
-        "help the student with this response."
+        "The original has ifd 1.2500 and r_ifd 0.5000: it does not pass, because the instruction "
+        "does not help the student with this response."
     )
     assert (
         "The rewritten instruction has no text (teacher_failed): it cannot be chosen." in sentences
@@ -163,7 +163,7 @@ def test_a_rule_that_cuts_is_told_from_its_decision():
 
 def test_scores_of_two_students_cannot_be_explained_together():
     candidate, score = version("a", "original")
-    with pytest.raises(DataError, match="there twice"):
+    with pytest.raises(DataError, match="occurs twice"):
         explain([candidate], [score, score], settings=SelectSettings())
 
 

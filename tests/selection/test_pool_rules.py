@@ -394,9 +394,9 @@ def test_what_does_not_go_together_is_refused():
     for values, message in (
         ({"quotas": {"a": 1}, "keep_count": 2}, "not both"),
         ({"diversity": "k_center"}, "needs keep_fraction"),
-        ({"rule": "keep_all", "keep_per_example": 2}, "has no keep_per_example"),
-        ({"rule": "best_of_n"}, "best_by names the column"),
-        ({"rule": "grape", "best_by": "reward"}, "best_by names the column"),
+        ({"rule": "keep_all", "keep_per_example": 2}, "does not support keep_per_example"),
+        ({"rule": "best_of_n"}, "best_by is required"),
+        ({"rule": "grape", "best_by": "reward"}, "best_by is required"),
         ({"mix": {"by": "teacher", "shares": {"a": 1}}}, "at least two teachers"),
         ({"mix": {"by": "length", "shares": {"a": 1, "b": 1}}}, "long and short"),
         ({"quotas": {"a": -1}}, "at least 0"),

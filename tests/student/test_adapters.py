@@ -154,7 +154,7 @@ def pickle_weights(folder):
     [
         (drop_weights, "has no adapter_model.safetensors"),
         (pickle_weights, "has no adapter_model.safetensors"),
-        (cut_weights, "not a whole safetensors file"),
+        (cut_weights, "not a complete safetensors file"),
         (lambda f: edit(f, base_model_name_or_path=None), "base_model_name_or_path is None"),
         (lambda f: edit(f, base_model_name_or_path="/not/there"), "base model cannot be found"),
         (lambda f: edit(f, peft_type="PREFIX_TUNING"), "type PREFIX_TUNING cannot be merged"),

@@ -250,7 +250,7 @@ def test_a_token_of_which_a_server_says_nothing_has_no_number(server, student_of
     ],
 )
 def test_what_is_no_address_is_an_error_that_shows_one(url):
-    with pytest.raises(StudentError, match="no address of a server") as caught:
+    with pytest.raises(StudentError, match="not the address of a server") as caught:
         VllmClient(url)
     assert "http://127.0.0.1:8000/v1" in caught.value.hint
     assert "\n" not in str(caught.value)
@@ -268,7 +268,7 @@ def test_a_server_without_ranks_gives_log_probabilities_alone(server, student_of
     student = student_of(use_cache=False)
     (reading, *_) = student.read(some_candidates, views=VIEW_NAMES)
     assert reading.views["response"].ranks_T is None
-    with pytest.raises(StudentError, match="gives no ranks"):
+    with pytest.raises(StudentError, match="returns no ranks"):
         list(student.read(some_candidates, views=VIEW_NAMES, statistics="ranks"))
 
 

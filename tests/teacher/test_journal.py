@@ -165,7 +165,7 @@ def test_a_cancelled_caller_does_not_take_back_the_write(
 
 
 def test_a_missing_journal_is_made_for_writing_only(tmp_path: Path) -> None:
-    with pytest.raises(JournalError, match="there is no journal"):
+    with pytest.raises(JournalError, match="there is no teacher cache"):
         Journal(tmp_path / "a" / "journal.sqlite", read_only=True)
     Journal(tmp_path / "a" / "journal.sqlite").close()
     assert (tmp_path / "a" / "journal.sqlite").is_file()
@@ -178,7 +178,7 @@ def test_a_foreign_database_is_left_alone(tmp_path: Path) -> None:
     connection.commit()
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(JournalError, match="not a journal of tutelage") as caught:
+    with pytest.raises(JournalError, match="not a teacher cache of tutelage") as caught:
         Journal(path)
     assert "another file" in (caught.value.hint or "")
     assert path.read_bytes() == before

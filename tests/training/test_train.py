@@ -230,7 +230,7 @@ def test_a_killed_training_continues_and_ends_with_the_same_weights(
 
 def diverges(rows: Path, student: Path, out: Path, **more: Any) -> str:
     settings = QUICK.model_copy(update=more)
-    with pytest.raises(StudentError, match="the training diverged") as caught:
+    with pytest.raises(StudentError, match="the training run diverged") as caught:
         train_student(rows, model=str(student), settings=settings, out=out)
     assert "learning_rate" in str(caught.value.hint)
     assert [path.name for path in out.iterdir() if "model" in path.name] == []

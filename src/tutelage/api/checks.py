@@ -132,7 +132,7 @@ def verify(
 
     Args:
         data: A path or rows in memory (see `read`), or a run: then its candidates are checked, and
-            the verdicts of other checks stay.
+            the verdicts of other checks are kept.
         check: `maths`, `number`, `choice`, `exact`, `code`, `constraints`, `judge`, or `agreement`
             with the majority of an example's answers (of a run only).
         teacher: For `judge`: the model that judges, by name or with settings.
@@ -142,14 +142,16 @@ def verify(
         candidate_id: A field with an id that the verdict carries too.
         choices: For `choice`: the field with the choices.
         tests: For `code`: the field with the tests.
-        minimum_share: For `agreement`: the least share of answers that a majority needs, in [0, 1].
+        minimum_share: For `agreement`: the minimum share of answers that a majority needs, in [0,
+            1].
         name: For a run: what the verdicts are called; by default the check.
         out: A Parquet file to write as well.
         dry_run: Only estimate: the calls of a judge and their cost, or the time of another check.
-        measure_seconds: With `dry_run`: a check is timed for at most about so long; 0 uses the
+        measure_seconds: With `dry_run`: approximate duration of the speed measurement, in seconds;
+            0 uses the
             last measurement.
-        progress: None, a bool, or a progress of your own.
-        doors: How the judge is reached; tests put a fake behind them.
+        progress: None, True, False, or your own progress object; see `load`.
+        doors: How the judge is opened; tests use it to pass a fake.
         **options: How data is read (see `read`), how responses are checked (`processes`,
             `time_limit_seconds`, ...) and how the judge is asked (`base_url`, ...).
 
@@ -157,7 +159,7 @@ def verify(
         One row for each input row, in order, or for each candidate of a run. Or the estimate.
 
     Raises:
-        DataError: The data cannot be read, or a field is not there.
+        DataError: The data cannot be read, or a field does not exist.
         SettingsError: A setting is wrong.
 
     Examples:
@@ -287,14 +289,14 @@ def filter(  # noqa: A001  (the name of the command)
     """The decision of filters on every candidate: length, duplicates, contamination and the like.
 
     Args:
-        data: A run, or a path or rows in memory (see `read`), of which a temporary run is made.
+        data: A run, or a path or rows in memory (see `read`), from which a temporary run is made.
         config: A list of filters, each with its `kind` and settings, or a YAML file with a list
             `filters`; see docs/filters.md.
-        compare: Apply each filter on its own and compare them; nothing is written.
+        compare: Apply each filter separately and compare them; nothing is written.
         teacher: For filters that ask a teacher: its name or settings.
         dry_run: Only estimate the calls of filters that ask a teacher, and their cost.
-        progress: None, a bool, or a progress of your own.
-        doors: How the teacher is reached; tests put a fake behind them.
+        progress: None, True, False, or your own progress object; see `load`.
+        doors: How the teacher is opened; tests use it to pass a fake.
         **options: How data is read (see `read`) and how the teacher is asked (`base_url`, ...).
 
     Returns:

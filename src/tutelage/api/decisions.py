@@ -92,18 +92,18 @@ def select(
     doors: Doors | None = None,
     **options: Unpack[SelectOptions],
 ) -> Selection | Estimate:
-    """The decision on every example, from stored scores alone.
+    """The decision on every example, from stored scores.
 
     Settings that are not given keep their values of the last selection, if it used the same rule.
     Candidates that filters or verdicts of the run exclude are not chosen.
 
     Args:
         run: A run: its folder, `tutelage.Run`, or the result of another function. Or the result
-            of `score` on data, of which a temporary run is made.
+            of `score` on data, from which a temporary run is made.
         rule: `srt` (default), `grape`, `rsr`, `lark` or another; docs/rules.md explains each.
         student: The fingerprint of the student whose scores decide, if there are several.
-        name: Write a named selection; the others stay.
-        afresh: Forget the settings of the last selection.
+        name: Write a named selection; other selections are kept.
+        afresh: Do not use the settings of the last selection.
         dry_run: Only estimate the tokens and time that the student needs to fit a quality gate, if
             it is not fitted yet.
         measure_seconds: With `dry_run`: approximate duration of each speed measurement, in seconds;
@@ -115,7 +115,8 @@ def select(
 
     Returns:
         One row for each example: the chosen candidate or none, and the reason. `selected` has the
-        rows to train on, `rejected` the examples of which nothing was chosen, `baselines` the sets
+        rows to train on, `rejected` the examples of which no version was chosen, `baselines` the
+        sets
         of the same size that were chosen without the student. Or the estimate.
 
     Raises:
@@ -214,7 +215,7 @@ def explain(
         Text of several lines, for `print`.
 
     Raises:
-        DataError: There is no such example, or several ids begin like that.
+        DataError: There is no such example, or several ids begin with this text.
 
     Examples:
         >>> import tutelage as tt
@@ -245,12 +246,12 @@ def export(
             for the prompts with their teachers; `dpo`, `kto` or another format of preferences.
         chosen: `selected`, or a baseline: `random`, `random_version`, `longest`, `all_refined`,
             `all_original`.
-        out: A file to write, `.jsonl`, or `.parquet` for messages; its data card is written
-            next to it.
+        out: A file to write, `.jsonl`, or `.parquet` for messages; its data card is written next to
+            it.
         selection: A named selection; by default the run's own.
         push_to: `hub:NAME` or `hub:OWNER/NAME`: also push the set to the Hugging Face hub, with
             its data card. `summary["pushed"]` then has its address and revision.
-        push_sets: Further sets of the run to push, each as a configuration of its own.
+        push_sets: Further sets of the run to push, each as a separate configuration.
         test_fraction: How much of the pushed examples becomes the split `test`, in [0, 1).
         public: Make a new dataset on the hub public; by default it is private.
         **options: `weights` (`auto`, `likelihood` or `off`): the source of the column train_weight.
@@ -348,8 +349,8 @@ def report(
 
     Args:
         run: A run: its folder, `tutelage.Run`, or the result of another function.
-        text: Only make the text; no page is written.
-        compare_with: Other folders, each with a section of its own: a second student's run over the
+        text: Only create the text; no page is written.
+        compare_with: Other folders, each in a separate section: a second student's run over the
             same rows, an experiment of `prove`, a ranking.
         selections: Named selections, or `main`; if two are given, the first is shown and compared
             with the second.
@@ -359,7 +360,7 @@ def report(
         The decisions, with `page` and `html`, or with `text`. A notebook shows the decisions.
 
     Raises:
-        MissingExtraError: The libraries that draw are not installed.
+        MissingExtraError: The plotting libraries are not installed.
         RunError: There is no run.
 
     Examples:
@@ -419,7 +420,7 @@ def view(
         selections: Named selections, or `main`; if two are given, the first is shown and compared
             with the second.
         embedder: A model2vec model, a folder or a name on the hub, for the search by meaning and
-            the map; without one the map knows words only.
+            the map; without one, the map compares words only.
         port: Listen here; 8347 is tried first.
         browser: Open the link in a browser.
         progress: None, True, False, or your own progress object; see `load`.
@@ -445,7 +446,7 @@ def view(
     if len(names) + (compare_with is not None) > 2:  # noqa: PLR2004
         raise SettingsError(
             "the viewer compares at most two selections",
-            hint="give two selections, or `compare_with` and one at most",
+            hint="give two selections, or one selection and `compare_with`",
         )
     found = needed_run(run)
     first, second = (*names, None, None)[:2]

@@ -167,11 +167,11 @@ def drift(
         *data: Paths or rows in memory (see `read`), or runs, of which the chosen sets are read;
             one run alone is compared with its own originals.
         student: Measure the likelihood of each text under this student: its name or settings.
-        current: And under this one, such as the trained student.
+        current: Measure it under this student, too, such as the trained one.
         check: Check responses against references: `maths`, `number`, `choice`, ...
         embedder: Measure the spread of the texts: `words`, the folder of a model2vec model, or
             settings.
-        versions: Which versions of rows that have several.
+        versions: Versions to use of rows that have several.
         seed: Seed of the resampling that gives the intervals.
         out: A Parquet file to write as well.
         progress: None, True, False, or your own progress object; see `load`.
@@ -182,7 +182,7 @@ def drift(
         One row for each measure and data set, with its 95 % interval.
 
     Raises:
-        SettingsError: There is only one set, and it is no run.
+        SettingsError: There is only one set, and it is not a run.
         DataError: A set has no text.
 
     Examples:
@@ -318,24 +318,25 @@ def frontier(
         student: The model: its name or settings.
         asked_through: Settings of an endpoint that serves it; by default it answers in this
             process.
-        batch: Answers written at once in this process.
+        batch: Answers generated at once in this process.
         attempted: Attempt only this many examples, and classify the others by prediction.
         check: How answers are checked.
         compare_with: Results or folders of earlier frontiers, which the report compares.
-        out: The run folder; None makes a temporary one.
-        dry_run: Only estimate the answers, the reading and their time; with `asked_through` the
+        out: The run folder; None creates a temporary one.
+        dry_run: Only estimate the answers, the scoring and their time; with `asked_through` the
             calls and their cost.
-        measure_seconds: With `dry_run`: each speed is measured for at most about so long; 0 uses
+        measure_seconds: With `dry_run`: approximate duration of each speed measurement, in seconds;
+            0 uses
             the last measurement.
-        progress: None, a bool, or a progress of your own.
-        doors: How the student is reached; tests put a fake behind them.
+        progress: None, True, False, or your own progress object; see `load`.
+        doors: How the student is opened; tests use it to pass a fake.
         **options: How data is read (see `read`), how the student reads, how it answers (`sampled`,
             `greedy`, `temperature`, `max_tokens`, ...) and what is kept (`keep_fraction`, `low`,
             `high`, `order`, ...).
 
     Returns:
-        One row for each example, with its class and pass rate in [0, 1]; `summary["warning"]` says
-        where most of the data is unknown. Or the estimate.
+        One row for each example, with its class and pass rate in [0, 1]; `summary["warning"]` warns
+        if most of the data is unknown. Or the estimate.
 
     Raises:
         SettingsError: Some settings are wrong.

@@ -232,7 +232,8 @@ def sample(
         data: A path or rows in memory; see `read`.
         teacher: The name of the teacher as its server knows it, or settings.
         teachers: Instead of `teacher`: several, each with settings and a `share`, or a YAML file.
-        n: Responses for each instruction, at least 1; with `accepted`, the most that are asked for.
+        n: Responses for each instruction, at least 1; with `accepted`, at most this many are
+            requested.
         accept: With `accepted`: the check that a response has to pass, such as `maths`.
         out: The run folder; None creates a temporary one; replies are then kept in the user's
             cache.

@@ -102,14 +102,14 @@ def train(
     Args:
         data: A path or rows in memory (see `read`), or a run.
         student: The model to start from: a folder, a hub id or an alias, or a trained student.
-        out: A folder of its own; `out/model` is the trained student. None creates a temporary one.
+        out: A separate folder; `out/model` is the trained student. None creates a temporary one.
         chosen: Of a run: `selected` (default), or a baseline such as `random`.
         selection: Of a run: a named selection; by default the run's own.
         weights: How much the loss of a row counts: `auto` (its column `train_weight`, or the rule
             of the run), `likelihood` (of a run), or `off`.
         engine: `local`, or `ray`: one task of a Ray worker.
         ray: The worker: `worker_cpus`, `worker_gpus`, `address`.
-        dry_run: Only estimate tokens and time; a few steps are made in memory.
+        dry_run: Only estimate tokens and time; a few steps are run in memory.
         measure_seconds: With `dry_run`: approximate duration of each speed measurement, in seconds;
             0 uses the last measurement.
         progress: None, True, False, or your own progress object; see `load`.
@@ -446,11 +446,11 @@ def prove(
             docs/prove.md. Paths in a mapping are relative to the working directory.
         out: Folder to use instead of the one that `config` names.
         quick: Selection and reference only, in minutes.
-        most_cells: Stop after this many trainings, to continue another time; 0 only reports.
+        most_cells: Stop after this many training runs, to continue another time; 0 only reports.
         selection: Use this named selection of each run.
         engine: `local`, or `ray` for cells on a pool of workers.
         ray: The pool: `workers`, `worker_cpus`, `worker_gpus`, `address`.
-        dry_run: Only estimate tokens and time of the trainings and evaluations that are left.
+        dry_run: Only estimate tokens and time of the remaining training runs and evaluations.
         measure_seconds: With `dry_run`: approximate duration of each speed measurement, in seconds;
             0 uses the last measurement.
         plan: Train nothing: the smallest difference that can be found, the cost in hours, and
@@ -463,13 +463,13 @@ def prove(
 
     Returns:
         One row for each difference, with its interval; `in_words` says what was found. Without a
-        finished training there are no rows. Where the arms oracle and ungated are there,
-        `tables["efficiency"]` says which part of the possible gain each arm reaches. Or the
+        finished training run there are no rows. If there are arms oracle and ungated,
+        `tables["efficiency"]` gives the share of the possible gain that each arm reaches. Or the
         estimate; or, with `plan`, one row for each student, with `summary["in_words"]`.
 
     Raises:
         SettingsError: Some settings are wrong.
-        RunError: A run that is named cannot be used.
+        RunError: A run that `config` names cannot be used.
 
     Examples:
         >>> import tutelage as tt

@@ -154,7 +154,7 @@ def rank_teachers(
         right_field: A field that says whether an answer is right.
         reward_field: A field with its quality, at least 0: gives `car`.
         domain_field: A field with the kind of question; by default the source.
-        car_weight: Weight of the reward in `car`, at least 0.
+        car_weight: Weight of the loss in `car`, at least 0.
         own_answers: Let the student answer too: gives `style_distance`.
         grace: Also compute the gradient score GRACE on this many questions, at least 10.
         level: Confidence level of the intervals, in (0, 1).
@@ -176,7 +176,7 @@ def rank_teachers(
 
     Raises:
         SettingsError: A setting is wrong, or does not fit the pool.
-        DataError: The pool holds no answer.
+        DataError: The pool contains no answer.
 
     Examples:
         >>> import tutelage as tt
@@ -350,14 +350,14 @@ def rank_sources(
         check: Check the answers: `maths`, `number`, `choice` or `exact`.
         right_field: A field that says whether an answer is right.
         reward_field: A field with its quality, at least 0: gives `car`.
-        car_weight: Weight of the reward in `car`, at least 0.
+        car_weight: Weight of the loss in `car`, at least 0.
         own_answers: Let the student answer too: gives `style_distance`.
         grace: Also compute the gradient score GRACE on this many questions, at least 10.
         level: Confidence level of the intervals, in (0, 1).
         seed: Seed of the sample and of the resampling.
         probe: Settings with tasks, or a YAML file: compare the sources by training; see
             docs/rank.md.
-        most_cells: Stop after this many trainings, to continue another time.
+        most_cells: Stop after this many training runs, to continue another time.
         out: A new folder; None creates a temporary one.
         dry_run: Only estimate calls, tokens, cost and time; nothing is sent.
         measure_seconds: With `dry_run`: approximate duration of each speed measurement, in seconds;
@@ -371,7 +371,7 @@ def rank_sources(
 
     Raises:
         SettingsError: A setting is wrong, or does not fit the pool.
-        DataError: The pool holds no answer.
+        DataError: The pool contains no answer.
 
     Examples:
         >>> import tutelage as tt
@@ -532,7 +532,7 @@ def agreement(
         rankings: The results or the folders of `rank_teachers` or `rank_sources`, one for each
             student, over the same pool.
         predictors: Names, or one text with commas; by default all that every ranking has.
-        out: A folder of its own for the table, the report and the plots; None writes nothing.
+        out: A separate folder for the table, the report and the plots; None writes nothing.
 
     Returns:
         One row for each pair of students, predictor and measure.
@@ -549,7 +549,7 @@ def agreement(
     from tutelage.experiments.rank.student_agreement import agreement_in_words
 
     if isinstance(rankings, str | Path):
-        raise SettingsError("agreement needs two rankings at least", hint="give a list of them")
+        raise SettingsError("agreement needs at least two rankings", hint="give a list of them")
     roots = [one.out if isinstance(one, FolderResult) else Path(one) for one in rankings]
     names = None
     if predictors is not None:

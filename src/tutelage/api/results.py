@@ -51,7 +51,7 @@ class ScratchFolder:
 class Run:
     """A run folder: everything that was done to some data, with every decision and its reason.
 
-    Tables are read from the folder whenever they are asked for, so that they show what other
+    Tables are read from the folder at each access, so they show what other
     functions have written since.
 
     Args:
@@ -91,7 +91,7 @@ class Run:
 
     @property
     def is_temporary(self) -> bool:
-        """Whether the folder goes away with this object: it was made without `out`."""
+        """Whether the folder is deleted with this object, because it was created without `out`."""
         return self._scratch is not None
 
     @property
@@ -164,12 +164,12 @@ class Run:
 
     @property
     def selected(self) -> Result:
-        """The rows to train on: `messages` with the columns that say where each came from."""
+        """The rows to train on: `messages` with columns on the origin of each row."""
         return self.chosen_set("selected")
 
     @property
     def rejected(self) -> Result:
-        """The examples of which nothing was chosen, each with its reason."""
+        """The examples of which no version was chosen, each with its reason."""
         from tutelage.pipeline.set_rows import rejected_rows
 
         self._folder.need(self._folder.decisions)
@@ -207,7 +207,7 @@ class Run:
             full: Show whole texts, not only their beginnings.
 
         Raises:
-            DataError: There is no such example, or several ids begin like that.
+            DataError: There is no such example, or several ids begin with this text.
         """
         from tutelage.pipeline import explain_example
 
@@ -260,7 +260,7 @@ class Loaded(RunResult):
 
 
 class Candidates(RunResult):
-    """The versions of every example, with the status of those that could not be had."""
+    """The versions of every example, with the status of those that have no text."""
 
 
 class Estimate(Result):
@@ -271,7 +271,7 @@ class Estimate(Result):
 
     @property
     def seconds(self) -> float | None:
-        """Time of the whole job on this machine; None where the time of a part is not known."""
+        """Time of the whole job on this machine; None if the time of a part is unknown."""
         return _number(self.summary.get("seconds"))
 
     @property
@@ -281,7 +281,7 @@ class Estimate(Result):
 
     @property
     def tokens(self) -> int | None:
-        """Tokens read, trained on or written; None where those of a part are not known."""
+        """Tokens read, trained on or written; None if those of a part are unknown."""
         found = _number(self.summary.get("tokens"))
         return None if found is None else int(found)
 
@@ -349,8 +349,8 @@ class Scores(RunResult):
     """The student's numbers: one row for each input row, or for each candidate of a run.
 
     Attributes:
-        statistics: The statistics of every token, where they were asked for.
-        data: The rows that were scored, where the result is not of a run.
+        statistics: The statistics of every token, if they were requested.
+        data: The rows that were scored, unless the result is that of a run.
         student: The settings of the student.
     """
 
@@ -390,7 +390,7 @@ class Selection(RunResult):
 
     @property
     def rejected(self) -> pa.Table:
-        """The examples of which nothing was chosen, each with its reason."""
+        """The examples of which no version was chosen, each with its reason."""
         return self._of_run().rejected.table
 
     @property
@@ -406,15 +406,15 @@ class Selection(RunResult):
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Exported(RunResult):
-    """A set in the form of a trainer.
+    """A set in the format of a trainer.
 
     Attributes:
-        rows: The rows as the file holds them; the table has them as columns, and as JSON text
-            where the values of a column do not have one type.
-        file: The file that was written; None where none was asked for.
+        rows: The rows as the file holds them; the table has them as columns, and as JSON text if
+            the values of a column have several types.
+        file: The file that was written; None if no file was requested.
         snippet: What to paste into the configuration of the trainer.
         card: The data card, in Markdown.
-        notes: What a person should know before training.
+        notes: Notes to read before training.
     """
 
     rows: Sequence[Mapping[str, Any]] = ()
@@ -429,7 +429,7 @@ class Report(RunResult):
     """The report of a run: its decisions, with the page and the same facts as text.
 
     Attributes:
-        page: The file `report.html`; None where only the text was asked for.
+        page: The file `report.html`; None if only the text was requested.
         html: The page itself.
         text: The same facts for a terminal.
     """

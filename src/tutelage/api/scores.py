@@ -110,7 +110,7 @@ def score(
 
     Args:
         data: A path or rows in memory (see `read`), the result of another `score`, or a run, whose
-            scores by other students stay.
+            scores by other students are kept.
         student: The model that will be trained: a folder, a hub id or an alias, settings, or an
             open `Student`.
         metrics: Names of metrics, or one text with commas; `list_metrics` lists them.

@@ -95,7 +95,9 @@ def audit(
     doors: Doors | None = None,
     **options: Unpack[AuditCallOptions],
 ) -> Findings | Estimate:
-    """The estimated share of faulty rows, and whether choosing is likely to pay. Trains nothing.
+    """The estimated share of faulty rows, and whether choosing is likely to pay.
+
+    The student is not trained.
 
     Args:
         data: A path or rows in memory (see `read`), or the result of `score`.
@@ -171,16 +173,16 @@ def init(
 
     Args:
         file: The YAML file to write.
-        force: Replace files that are there.
-        data: `data.path` of the file; an example where None.
-        student: `student.model` of the file; an example where None.
-        out: `out` of the file; an example where None.
+        force: Replace existing files.
+        data: `data.path` of the file; None writes an example.
+        student: `student.model` of the file; None writes an example.
+        out: `out` of the file; None writes an example.
 
     Returns:
         The paths of the `config` and of its `schema`.
 
     Raises:
-        SettingsError: One of the files is there already, or their folder is not.
+        SettingsError: One of the files exists already, or their folder does not exist.
 
     Examples:
         >>> import tutelage as tt
@@ -215,7 +217,7 @@ def doctor(
             `thinking`.
 
     Returns:
-        One row for each finding; `healthy` says whether everything is as it should be.
+        One row for each finding; `healthy` says whether no finding is a problem.
 
     Raises:
         SettingsError: `trainer_truth` is given without a student, or `device` with something
@@ -231,7 +233,7 @@ def doctor(
 
         if student is not None or trainer_truth is not None:
             raise SettingsError(
-                "device tests with models of its own", hint="leave student and trainer_truth out"
+                "the device check uses its own models", hint="leave out student and trainer_truth"
             )
         with told(progress) as shown:
             report = device_report(device, progress=shown)

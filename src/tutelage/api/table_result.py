@@ -45,9 +45,9 @@ class Result:
     Anything that reads Arrow data takes it directly: `pa.table(result)`, `pl.DataFrame(result)`.
 
     Attributes:
-        table: All rows, those that were dropped included.
+        table: All rows, including those that were dropped.
         summary: The tally of the stage: what `tutelage COMMAND` prints as JSON.
-        outcome: How the table says which rows were kept; None where no row is dropped.
+        outcome: How the table says which rows were kept; None if no row can be dropped.
 
     Examples:
         >>> table = pa.table({"example_id": ["a", "b"], "kept": [True, False],
@@ -75,7 +75,7 @@ class Result:
 
     @property
     def reasons(self) -> dict[str, int]:
-        """How many rows have which reason, the most frequent first."""
+        """Number of rows by reason, the most frequent first."""
         return _counts(self.table, self.outcome)
 
     @property

@@ -194,7 +194,7 @@ def student_of(
         return model_values(given, options), doors
     if options:
         raise SettingsError(
-            f"{', '.join(options)}: the student is open already, with settings of its own",
+            f"{', '.join(options)}: the student is already open and has its own settings",
             hint="give them to tutelage.Student, or give the name of the model here",
         )
 

@@ -151,7 +151,7 @@ def filter_text(found: Facts) -> Iterable[Block]:
 
 def compared_filters_text(found: Facts) -> Iterable[Block]:
     """Text of the result of `filter --compare`."""
-    yield "Each filter on its own; nothing was written."
+    yield "Each filter was applied separately; nothing was written."
     names = ("filter", "kept", "candidates", "kept_fraction", "length_correlation")
     yield table_of("", names, found["filters"], schema="FILTER_COMPARISON")
     if found["overlaps"]:
@@ -268,12 +268,13 @@ def _is(count: int) -> str:
 
 def export_text(found: Facts) -> Iterable[Block]:
     """Text of the result of `export`; snippets to paste are not indented."""
-    of_set = f" of the set {found['set']}" if "set" in found else ""  # pairs come from all
-    yield f"Wrote {counted(found['rows'], 'row')}{of_set} for {found['to']}."
+    of_set = f" of the set `{found['set']}`" if "set" in found else ""  # pairs come from all
+    yield f"Wrote {counted(found['rows'], 'row')}{of_set} in the format {found['to']}."
     yield from (f"Note: {note}" for note in found.get("notes", ()))
     if "card" in found:
         yield f"Data card: {found['card']}"
-    yield f"\nPaste this into your training configuration:\n\n{found['snippet'].rstrip()}\n"
+    place = "script" if "import " in found["snippet"] else "configuration"
+    yield f"\nPaste this into your training {place}:\n\n{found['snippet'].rstrip()}\n"
     yield f"File: {found['file']}"
     if pushed := found.get("pushed"):
         yield f"Pushed: {pushed['url']} (revision {pushed['revision']})."
@@ -310,7 +311,7 @@ def device_text(found: Facts) -> Iterable[Block]:
         yield f"| {check} | {result} |"
     yield ""
     wrong = [line["check"] for line in lines if not line["healthy"]]
-    yield (f"Not as it should be: {'; '.join(wrong)}" if wrong else "All checks that ran passed.")
+    yield (f"Failed checks: {'; '.join(wrong)}" if wrong else "All checks that ran passed.")
 
 
 def truth_text(found: Facts) -> Iterable[Block]:
@@ -380,7 +381,7 @@ def train_text(found: Facts) -> Iterable[Block]:
     if found["steps"] == 1:
         yield f"Loss: {first:.4f} nats per token at the only step."
     else:
-        yield f"Loss: {first:.4f} nats per token at the first step, {last:.4f} over the last tenth."
+        yield f"Loss: {first:.4f} nats per token at the first step, {last:.4f} in the last tenth."
     yield f"Trained student: {found['path']}"
 
 
@@ -455,7 +456,7 @@ def drift_text(found: Facts) -> Iterable[Block]:
     """Text of the result of `drift`."""
     sizes = {name: f"{name} ({counted(n, 'text')})" for name, n in found["sets"].items()}
     baseline = sizes.pop(found["baseline"])
-    yield f"Compared with {baseline}: {', '.join(sizes.values())}. Intervals are 95 %."
+    yield f"Compared with {baseline}: {', '.join(sizes.values())}. Intervals are 95 % intervals."
     for name in dict.fromkeys(line["name"] for line in found["lines"]):
         rows = [line for line in found["lines"] if line["name"] == name]
         columns: tuple[str, ...] = ("measure", "unit", "value", "low", "high")
@@ -481,8 +482,8 @@ def frontier_text(found: Facts) -> Iterable[Block]:
     yield from counts("", "reason", found["reasons"], of="examples")
     answers = found["answers"]
     yield (
-        f"Answers: {answers['asked']:,} requested, {answers['cut']:,} cut by the token limit, "
-        f"{answers['failed']:,} failed."
+        f"Answers: {answers['asked']:,} requested, {answers['cut']:,} truncated by the "
+        f"token limit, {answers['failed']:,} failed."
     )
     yield f"Report: {found['report']}" if found["report"] else f"Run folder: {found['run']}"
 

@@ -279,7 +279,7 @@ def _of_prompt(fields: Fields, value: Sequence[object], *, name: str, tools: boo
     """Pair of a row whose prompt is a list of turns."""
     pair = _of_turns(fields, turns_of(value, name=name, tools=tools), name=name)
     if pair.response is not None:
-        raise UnreadableRowError("unexpected_turns", f"field {name!r} should end with a user")
+        raise UnreadableRowError("unexpected_turns", f"field {name!r} should end with a user turn")
     whole = _whole_response(fields, tools=tools) or _continued(fields, value, name, tools=tools)
     if whole is not None:
         return whole

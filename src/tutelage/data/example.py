@@ -75,7 +75,7 @@ class Example:
 
     @property
     def context(self) -> tuple[Message, ...]:
-        """All messages in front of the response."""
+        """All messages before the response."""
         return context_of(self.messages)
 
     @property
@@ -198,17 +198,17 @@ class Candidate:
 
     Attributes:
         candidate_id: Content hash; see `tutelage.data.ids.candidate_id_of`.
-        example_id: The example it is a version of.
-        parent_id: The candidate it was made from; None for originals and samples.
+        example_id: The example of which it is a version.
+        parent_id: The candidate that it was made from; None for originals and samples.
         step: One of `STEPS`.
         teacher: The teacher that wrote it; None for the user's own text.
         messages: The whole conversation, ending with the response; empty unless status is ok.
         status: `ok`, or a reason in snake_case why there is no text to score.
-        finish_reason: What the teacher's server gave as the reason to stop, if it wrote this.
-        detail: For people: the exception's type and message, or what was wrong with a reply.
-        criticism: What the teacher said was wrong with the parent, if it said something.
-        request_key: The key of the reply in the journal it was made from, if any.
-        tools: The tools the assistant may call, as in `Example.tools`; part of the prompt.
+        finish_reason: Why the teacher stopped writing, as its server reports it.
+        detail: The exception's type and message, or what was wrong with a reply.
+        criticism: The teacher's critique of the parent, if it wrote one.
+        request_key: Key of the reply in the teacher cache, if any.
+        tools: The tools that the assistant may call, as in `Example.tools`; part of the prompt.
         template_args: As in `Example.template_args`.
     """
 
@@ -240,7 +240,7 @@ class Candidate:
 
     @property
     def context(self) -> tuple[Message, ...]:
-        """All messages in front of the response."""
+        """All messages before the response."""
         return context_of(self.messages)
 
     @property
@@ -250,7 +250,7 @@ class Candidate:
 
     @property
     def response(self) -> str:
-        """Text of the assistant turn that is trained on; empty where that turn only calls tools."""
+        """Text of the assistant turn that is trained on; empty if that turn only calls tools."""
         response = response_of(self.messages)
         if response is None:
             raise DataError(f"candidate {self.candidate_id}: has no response")

@@ -301,7 +301,7 @@ def process_count() -> int:
     if asked and not (asked.isascii() and asked.isdigit()):
         raise DataError(
             f"{PROCESSES_VARIABLE} is {asked!r}, not a number",
-            hint="set it to the most processes that may read a file; 1 starts no other",
+            hint="set it to the maximum number of processes; 1 starts no other process",
         )
     has_affinity = hasattr(os, "sched_getaffinity")
     cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1

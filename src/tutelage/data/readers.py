@@ -72,7 +72,7 @@ class Trees:
             "parent": parent,
         }
         if value["role"] != "assistant":
-            raise UnreadableRowError(PART, "a question: its answers have rows of their own")
+            raise UnreadableRowError(PART, "a question; its answers are in other rows")
         turns: list[Mapping[str, object]] = []
         at: object = own
         while at is not None:

@@ -111,7 +111,7 @@ def read_stored(path: Path, shape: type[StoredShape], *, what: str, hint: str) -
     if path.exists() and not path.is_file() and not path.is_dir():
         raise RunError(
             f"{path}: is neither a file nor a folder, but a pipe, a socket or a device",
-            hint="move it away; reading one may never end",
+            hint="move it away; reading it might never end",
         )
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

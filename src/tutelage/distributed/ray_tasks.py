@@ -318,8 +318,8 @@ def train_on_ray(
     """
     if (count := launched().count) > 1:
         raise SettingsError(
-            f"{count} processes were launched, and each would start a training on Ray",
-            hint="without `accelerate launch`, or with --engine local",
+            f"{count} processes were launched, and each would start a training run on Ray",
+            hint="start it without `accelerate launch`, or with --engine local",
         )
     whole = {**job, "model": _absolute(model), "out": out.absolute()}
     task = TrainTask(data=data.absolute(), job=whole, tracker=tracker, project=project)
@@ -485,7 +485,7 @@ class RayTeacher:
         except self._ray.exceptions.RayActorError as error:
             raise TeacherUnreachableError(
                 f"a worker died {_LIVES} times while it answered: {_last_line(error)}",
-                hint="is there memory for a model in each worker? fewer --workers need less",
+                hint="does each worker have memory for a model? fewer --workers need less",
             ) from error
         finally:
             self._under_way[index] -= 1

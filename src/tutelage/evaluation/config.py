@@ -76,7 +76,7 @@ class TaskSettings(BaseModel):
         if self.harness_filter is not None and self.kind != "lm_eval":
             raise ValueError(f"harness_filter has no effect in a task of kind {self.kind}")
         if "{question}" not in self.prompt:
-            raise ValueError("prompt must hold {question}")
+            raise ValueError("prompt must contain {question}")
         return self
 
 

@@ -83,14 +83,14 @@ def evaluate_student(
     progress = progress or Silent()
     repeated = [name for name, count in Counter(t.name for t in tasks).items() if count > 1]
     if repeated:
-        raise SettingsError(f"tasks share the name {repeated[0]!r}", hint="give each its own")
+        raise SettingsError(f"tasks share the name {repeated[0]!r}", hint="give each its own name")
     out.mkdir(parents=True, exist_ok=True)
     remove_leftovers_below(out)
     manifest: dict[str, Any] = _read_manifest(out / "manifest.json")
     if "schema_version" in manifest or "kind" in manifest:
         raise RunError(
             f"{out / 'manifest.json'}: is not the manifest of an evaluation",
-            hint="give --out a folder of its own",
+            hint="choose another folder for --out",
         )
     student = _opened(model, settings)
     asked = {
@@ -317,7 +317,7 @@ class _Manifest(StoredShape):
 def _read_manifest(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
-    hint = "give --out a folder of its own, or remove the file: the tasks are then done again"
+    hint = "choose another folder for --out, or remove the file: the tasks are then done again"
     return read_stored(path, _Manifest, what="the manifest of an evaluation", hint=hint)
 
 

@@ -59,7 +59,7 @@ def choices_of(value: object, *, place: str) -> Choices:
         if len(labels) != len(texts) or len(set(labels)) != len(labels):
             raise DataError(
                 f"{place}: the labels {list(labels)} are not distinct for {len(texts)} choices",
-                hint="give each choice a label of its own",
+                hint="give each choice its own label",
             )
     else:
         texts, labels = _texts(value, what="choices", place=place), ()

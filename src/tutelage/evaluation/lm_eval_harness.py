@@ -136,7 +136,7 @@ def _known_name(manager: Any, task: TaskSettings) -> str:
     name = str(task.harness_task)
     if name not in manager.all_tasks:
         raise SettingsError(
-            f"task {task.name}: the harness knows no task {name!r}",
+            f"task {task.name}: the harness has no task {name!r}",
             hint="`lm_eval ls tasks` lists them; `path` names a folder with your own",
         )
     return name

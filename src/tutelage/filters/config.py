@@ -195,7 +195,7 @@ class _Duplicates(_Filter):
     @model_validator(mode="after")
     def _by_needs_best(self) -> Self:
         if (self.keep == "best") != (self.by is not None):
-            raise ValueError("`by` names the column for `keep: best`, and only for it")
+            raise ValueError("`by` is required for `keep: best` and not allowed otherwise")
         return self
 
 

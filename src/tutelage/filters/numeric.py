@@ -265,7 +265,7 @@ def _counted(texts: Sequence[str | None], count_tokens: TokenCounter) -> Numbers
 def _scored_tokens(pool: Pool, settings: LengthSettings, scores: pa.Table | None) -> Numbers:
     if scores is None:
         raise SettingsError(
-            "length in tokens without a tokenizer and without scores",
+            "length in tokens needs a tokenizer or scores",
             hint="score the candidates first, or use `unit: words`",
         )
     if settings.of == "both":

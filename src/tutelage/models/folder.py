@@ -79,7 +79,7 @@ def find_adapter(path: Path, *, pickle: bool) -> Adapter | None:
     else:
         raise StudentError(
             f"{path}: the adapter has no {_SAFE_NAME}",
-            hint="loading a pickle can run code; to do it all the same, set weights: pickle"
+            hint="loading a pickle can run code; to load it anyway, set weights: pickle"
             if (path / _PICKLE_NAME).is_file()
             else "save the adapter with model.save_pretrained(folder)",
         )
@@ -477,8 +477,9 @@ def locate_model(
         return bundled_model(name)
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
         raise StudentError(
-            f"{role} {name!r}: no such folder, and no bundled model",
-            hint=f"give a folder, a hub id such as org/name, or one of {', '.join(BUNDLED)}",
+            f"{role} {name!r} is neither a folder nor a bundled model",
+            hint="give a folder, a hub id such as org/name, or a bundled model: "
+            + ", ".join(BUNDLED),
         )
     return _from_hub(name, role=role, revision=revision, pickle=pickle, code=code)
 

@@ -54,7 +54,7 @@ def weight_files(path: Path, *, config: Mapping[str, Any], pickle: bool) -> tupl
     if not weights:
         raise StudentError(
             f"{path}: has no weights as safetensors",
-            hint="loading a pickle can run code; to do it all the same, set weights: pickle"
+            hint="loading a pickle can run code; to load it anyway, set weights: pickle"
             if _pickles(path)
             else "save the model with model.save_pretrained(folder)",
         )
@@ -171,7 +171,7 @@ def check_whole(file: Path) -> list[str]:
 
 def _damaged(file: Path, why: str) -> StudentError:
     return StudentError(
-        f"{file}: not a whole safetensors file: {why}", hint="copy or download it again"
+        f"{file}: not a complete safetensors file: {why}", hint="copy or download it again"
     )
 
 
@@ -231,7 +231,7 @@ def _members(index: Path, *, pickle: bool) -> list[Path]:
         if not name.endswith(endings):
             raise StudentError(
                 f"{index}: names {name!r}, which is not a safetensors file",
-                hint="loading a pickle can run code; to do it all the same, set weights: pickle"
+                hint="loading a pickle can run code; to load it anyway, set weights: pickle"
                 if name.endswith(".bin")
                 else "an index names the safetensors files of its own folder",
             )
@@ -257,7 +257,7 @@ def _inside(folder: Path, name: str, *, place: Path) -> Path:
     if not any(real.is_relative_to(root) for root in (folder.resolve(), *_hub_blobs(folder))):
         raise StudentError(
             f"{place}: names {name!r}, a link to {real} outside the model's folder",
-            hint="replace the link by the file",
+            hint="replace the link with the file",
         )
     return file
 

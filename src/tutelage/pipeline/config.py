@@ -153,7 +153,7 @@ class RunSettings(BaseModel):
             )
         if self.student.backend == "vllm" and self.select.quality_gate != "off":
             raise ValueError(
-                "select.quality_gate: calibrated needs entropies, which a vLLM server does not give"
+                "select.quality_gate: calibrated needs entropies, which vLLM servers do not provide"
             )
         own = [name for name in self.score.metrics if name in extensions_of("metric")]
         if own and self.score.engine == "ray":

@@ -118,7 +118,7 @@ def settings_of(run: RunFolder, manifest: Mapping[str, Any]) -> SelectSettings:
     values = manifest.get("stages", {}).get("select", {}).get("tally", {}).get("rule")
     if values is None:
         raise RunError(
-            f"{run.manifest}: does not say by which rule was decided",
+            f"{run.manifest}: does not say which rule decided",
             hint="`tutelage select` decides again",
         )
     return checked(SelectSettings, values, place=str(run.manifest))

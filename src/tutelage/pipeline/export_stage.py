@@ -279,7 +279,7 @@ def export(
     if to == DISTILLATION:
         return export_prompts(run, file=file, chosen=chosen, routes=routes)
     if routes is not None:
-        raise SettingsError(f"--routes: --to {to} has no routes", hint="use --to distillation")
+        raise SettingsError(f"--routes: --to {to} takes no routes", hint="use --to distillation")
     target = TARGETS.get(to) or _extension_target(to)
     if target is None:
         own = extensions_of("export")

@@ -409,7 +409,7 @@ def load_data(*, data: Mapping[str, Any], out: Path, progress: Progress) -> dict
     with run.locked():
         if run.candidates.exists() and "refine" not in run.read_manifest().get("stages", {}):
             raise RunError(
-                f"{run.candidates}: a teacher wrote some of these, loading would drop them",
+                f"{run.candidates}: loading would drop candidates that a teacher wrote",
                 hint="give another --out",
             )
         inputs = stages.input_checksums(settings)

@@ -321,8 +321,8 @@ def preferences_for(
         return None
     if chosen != "selected":
         raise SettingsError(
-            f"--set {chosen}: preferences are made of all candidates of a run",
-            hint="leave --set out",
+            f"--set {chosen}: preferences are made from all candidates of a run",
+            hint="leave out --set",
         )
     basis = checked_basis(given.get("pairs"))
 

@@ -172,7 +172,7 @@ class Preferences:
                 else "nothing was verified"
             )
             raise SettingsError(
-                f"--check {self.check}: {self.run.root} has no verdicts of it", hint=found
+                f"--check {self.check}: {self.run.root} has no verdicts of this check", hint=found
             )
         if self.basis == "likelihood" and not self.run.scores.exists():
             raise RunError(

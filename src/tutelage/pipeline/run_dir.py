@@ -389,6 +389,17 @@ class RunFolder:
         """
         self._check_name()
         if not self.manifest.exists():
+            if not self.root.exists():
+                raise RunError(
+                    f"{self.root}: there is no such file or folder",
+                    hint="give the folder that `tutelage run` or `tutelage refine` wrote",
+                )
+            if self.root.is_file():
+                raise RunError(
+                    f"{self.root}: is a file; a run folder is needed here",
+                    hint="give the folder that `tutelage run` or `tutelage refine` wrote; "
+                    "`tutelage score FILE` needs --out",
+                )
             raise RunError(
                 f"{self.root}: there is no run here (no manifest.json)",
                 hint="give the folder that `tutelage run` or `tutelage refine` wrote",

@@ -71,7 +71,7 @@ class SampleJob(BaseModel):
         if self.accept is not None and self.accept.check == "judge":
             raise ValueError("accept: a judge cannot be asked while teachers are being asked")
         if len(set(self.names)) != len(self.names):
-            raise ValueError(f"two teachers have one name ({', '.join(self.names)}); name them")
+            raise ValueError(f"two teachers share a name ({', '.join(self.names)}); name them")
         return self
 
 

@@ -94,7 +94,7 @@ def _quality_gate(gate: Mapping[str, Any] | None) -> list[str]:
     share = gate["false_refusals"]
     rejected = f"{sum(gate['refused'].values())} of {gate['judged']} candidates rejected"
     interval = f"95 % CI {share['low']:.1%} to {share['high']:.1%}"
-    held_out = f"of held-out clean candidates {share['share']:.1%} were rejected ({interval})"
+    held_out = f"{share['share']:.1%} of held-out clean candidates were rejected ({interval})"
     return [
         f"Quality gate: {rejected} ({_counted(gate['refused']) or 'none'}).",
         f"Quality gate: {held_out}.",
@@ -208,7 +208,7 @@ def estimate_total(found: Mapping[str, Any]) -> Iterator[str]:
     unknown = [part["stage"] for part in found["work"] if part["seconds"] is None]
     if unknown:
         known = duration(found["seconds_known"])
-        yield f"Time: {known}, and what is not known yet: {', '.join(unknown)}."
+        yield f"Time: {known}, without parts whose time is not known yet: {', '.join(unknown)}."
     else:
         yield f"Time: about {duration(found['seconds'])} on this machine."
     if "note" in found:

@@ -118,7 +118,7 @@ def feeding_check(run: RunFolder, wanted: str | None) -> str | None:
         found = f"the run has verdicts of {', '.join(there)}" if there else "nothing was verified"
         raise SettingsError(
             f"gate_check: {run.root} has no verdicts of the check {wanted!r}",
-            hint=f"{found}; `tutelage verify RUN --check {wanted}` makes them",
+            hint=f"{found}; `tutelage verify RUN --check {wanted}` creates them",
         )
     return wanted
 

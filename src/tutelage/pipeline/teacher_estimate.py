@@ -185,15 +185,16 @@ class _RewriteLookup:
         found = []
         if self.unknown:
             found.append(
-                "the text that is rewritten next is not written yet: the original stands for it"
+                "some texts to rewrite do not exist yet; their originals are counted instead"
             )
         if self.undecided:
             found.append(
                 f"up to {self.undecided:,} more calls if the student chooses the other instruction "
                 "than before"
             )
-        again = f"at most {refine.attempts - 1} more times"
-        return [*found, f"a reply that cannot be used is asked for again, {again}"]
+        more = refine.attempts - 1
+        again = "at most once more" if more == 1 else f"at most {more} more times"
+        return [*found, f"an unusable reply is requested again, {again}"]
 
     async def _rewritten(self, groups: Sequence[Sequence[Candidate]]) -> None:
         steps, originals = self.settings.steps, [c for g in groups for c in g if c.step == ORIGINAL]
@@ -426,10 +427,10 @@ def calling_work(
         replies: How many of the teacher's replies the cache holds.
         pace: Their mean seconds.
     """
-    basis = "nothing is to be sent"
+    basis = "nothing has to be sent"
     seconds: float | None = 0.0
     if calls:
-        seconds, basis = None, "how fast the teacher answers is known after its first replies"
+        seconds, basis = None, "the speed of the teacher is known only after its first replies"
         if teacher.batch:
             basis = "the provider answers a batch when it has time, usually within a day"
         elif replies:

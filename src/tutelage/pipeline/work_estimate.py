@@ -235,7 +235,7 @@ def reading_work(stage: str, reading: Reading, *, count: int, unit: str = "candi
         unit=unit,
         tokens=reading.uncached,
         seconds=reading.seconds(reading.uncached),
-        basis=basis if reading.uncached else "all of it is in the student's cache",
+        basis=basis if reading.uncached else "everything is in the student's cache",
     )
 
 

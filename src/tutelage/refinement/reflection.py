@@ -86,7 +86,7 @@ def prompt_of(step: str, settings: RefineSettings) -> Prompt:
         path = settings.response_prompt
     else:
         raise SettingsError(
-            f"step {step!r} is not a reflection",
+            f"step {step!r} is not a rewriting step",
             hint=f"use {INSTRUCTION_REFLECTION} or {RESPONSE_REFLECTION}",
         )
     return load_prompt(step=step, version=settings.prompt_version, path=path)

@@ -272,7 +272,7 @@ class Crowd:
             raise SettingsError(f"{len(names)} teachers with {len(self.shares)} shares")
         if len(set(names)) != len(names):
             raise SettingsError(
-                f"two teachers have one name: {', '.join(names)}", hint="give them a `name` each"
+                f"two teachers have the same name: {', '.join(names)}", hint="give each a `name`"
             )
         if any(not 0 < share < float("inf") for share in self.shares):
             raise SettingsError(f"a share must be above 0, got {list(self.shares)}")

@@ -69,7 +69,7 @@ def _null_table(summary: Summary) -> Table:
         columns=(
             Column(name="set"),
             Column(name="examples", style="count"),
-            Column(name="refined", style="share"),
+            Column(name="rewritten", style="share"),
             Column(name="tokens", style="number"),
             *(Column(name=metric, style="number") for metric in summary.metrics),
             Column(name="not scored", style="count"),
@@ -196,7 +196,7 @@ def _source_table(summary: Summary, sources: Sequence[SourceTally]) -> Table:
             *schema_columns(EXAMPLES, ("source",)),
             Column(name="examples", style="count"),
             *schema_columns(DECISIONS, ("kept",), style="share"),
-            Column(name="refined", style="count"),
+            Column(name="rewritten", style="count"),
             Column(name="original", style="count"),
             *(Column(name=metric, style="number") for metric in summary.metrics),
         ),

@@ -60,7 +60,7 @@ def _flow_table(paths: Sequence[FlowPath]) -> Table:
         caption="Every path from the input to the outcome",
         columns=(
             Column(name="read"),
-            Column(name="refined"),
+            Column(name="rewriting"),
             Column(name="outcome"),
             Column(name="reason or step"),
             Column(name="rows", style="count"),
@@ -70,7 +70,7 @@ def _flow_table(paths: Sequence[FlowPath]) -> Table:
             (
                 reason_words(p.reading),
                 reason_words(p.writing) if p.writing else None,
-                p.kind.replace("_", " "),
+                p.kind.replace("_refined", " rewritten").replace("_", " "),
                 _outcome(p) if p.deciding else None,
                 p.rows,
                 p.rows / total,

@@ -355,7 +355,7 @@ def _check(tables: duckdb.DuckDBPyConnection, table: pa.Table, *, students: bool
     twice = np.flatnonzero(follows_equal(ids))
     if len(twice):
         raise DataError(
-            f"candidate {ids[int(twice[0])]} is there twice, in the candidates or in the scores",
+            f"candidate {ids[int(twice[0])]} occurs twice in the candidates or in the scores",
             hint="name one student: the scores may hold several"
             if students
             else "restore the tables from a copy, or write them again with the same `tutelage run`",

@@ -78,11 +78,11 @@ class MixSettings(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.by == "length" and self.shares and set(self.shares) != set(LENGTHS):
-            raise ValueError("by length, the shares are those of long and short")
+            raise ValueError("a mix by length needs the shares of long and short")
         if self.by == "teacher" and len(self.shares) < 2:  # noqa: PLR2004
-            raise ValueError("by teacher, give the shares of at least two teachers")
+            raise ValueError("a mix by teacher needs the shares of at least two teachers")
         if self.by == "teacher" and self.long_tokens is not None:
-            raise ValueError("long_tokens belongs to a mix by length")
+            raise ValueError("long_tokens is only for a mix by length")
         return self
 
     @property
@@ -241,12 +241,13 @@ class SelectSettings(BaseModel):
             raise ValueError("diversity needs keep_fraction, keep_count or quotas")
         if self.keep_per_example > 1 and self.rule not in SEVERAL:
             raise ValueError(
-                f"rule {self.rule} has no keep_per_example; those that do are {', '.join(SEVERAL)}"
+                f"rule {self.rule} does not support keep_per_example; rules that do: "
+                f"{', '.join(SEVERAL)}"
             )
         if (self.rule == "best_of_n") != (self.best_by is not None):
-            raise ValueError("best_by names the column for rule best_of_n, and only for it")
+            raise ValueError("best_by is required for rule best_of_n and not allowed otherwise")
         if (self.rule == "extension") != (self.function is not None):
-            raise ValueError("function names the rule of an extension, and only for it")
+            raise ValueError("function is required for rule extension and not allowed otherwise")
         return self
 
     @model_validator(mode="after")

@@ -143,12 +143,16 @@ def _state(pool: Pool, row: int, metrics: Sequence[str]) -> str:
         return f"{name} has {numbers}."
     above = [metric for metric, value in values.items() if value >= 1]
     if not above:
-        return f"{name} has {numbers}: below 1, it passes."
+        below = "both are" if len(values) > 1 else "this is"
+        return f"{name} has {numbers}: {below} below 1, so it passes."
     meaning = {
         "ifd": "the instruction does not help the student with this response",
         "r_ifd": "this response does not help the student to guess the instruction",
     }
-    return f"{name} has {numbers}: it does not pass, {' and '.join(meaning[m] for m in above)}."
+    return (
+        f"{name} has {numbers}: it does not pass, because "
+        f"{' and '.join(meaning[m] for m in above)}."
+    )
 
 
 def _srt(pool: Pool, settings: SelectSettings) -> list[str]:

@@ -199,7 +199,7 @@ class Cache:
         elif found not in (0, _VERSION):
             connection.close()
             raise StudentError(
-                f"{self.path}: readings of version {found}, this release has {_VERSION}",
+                f"{self.path}: has readings of version {found}; this release has {_VERSION}",
                 hint="delete the file, or set cache_path to another one",
             )
         connection.executescript(_SCHEMA)
@@ -214,7 +214,7 @@ class Cache:
         except (sqlite3.Error, OSError) as error:
             raise StudentError(
                 f"{self.path}: the cache cannot be used: {error}",
-                hint="free disk space or delete the file; use_cache: false does without",
+                hint="free disk space, delete the file, or set use_cache: false",
             ) from error
 
 

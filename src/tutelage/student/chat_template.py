@@ -365,7 +365,7 @@ def open_chat_template(
                 return template
     raise SettingsError(
         f"template {name}: cannot render a user turn and its response: "
-        f"{problem or 'what is said does not appear in it'}",
+        f"{problem or 'the text of the turns does not appear in it'}",
         hint="use a raw template for this model: --template alpaca, or a file of your own",
     )
 

@@ -364,7 +364,8 @@ def devices() -> tuple[str, ...]:
     """Devices on which a student could run, each with its details. Needs torch."""
     import torch
 
-    cpu = f"cpu, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    cpu = f"cpu, {threads} thread{'' if threads == 1 else 's'}"
     found = [f"{cpu}, multiplies bfloat16" if cpu_multiplies_bfloat16() else cpu]
     for index in range(torch.cuda.device_count()):
         gigabytes = torch.cuda.get_device_properties(index).total_memory / 1e9

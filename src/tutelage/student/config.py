@@ -198,7 +198,7 @@ class StudentSettings(TemplateSettings):
             raise ValueError("device_map is for backend transformers")
         if self.tensor_parallel > 1 and self.backend != "vllm-offline":
             raise ValueError(
-                "tensor_parallel is for backend vllm-offline; a server has a flag of its own for it"
+                "tensor_parallel is for backend vllm-offline; a server has its own flag for it"
             )
         if self.backend == "vllm" and self.dtype == "auto":
             # Numbers of two dtypes must not meet in one ratio, and the server does not tell.

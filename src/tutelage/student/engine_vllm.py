@@ -228,7 +228,7 @@ def _address(base_url: str) -> tuple[SplitResult, int | None]:
         whole = False
     if not whole or not base_url.isascii() or not base_url.isprintable():
         raise StudentError(
-            f"base_url {base_url!a} is no address of a server",
+            f"base_url {base_url!a} is not the address of a server",
             hint="it is like http://127.0.0.1:8000/v1 (--student-url)",
         )
     return parts, port
@@ -239,7 +239,7 @@ def _key(variable: str) -> str:
     if not key or not key.isascii() or not key.isprintable():
         raise StudentError(
             f"the environment variable {variable} "
-            + ("is not set" if not key else "holds what cannot be a key"),
+            + ("is not set" if not key else "does not contain a valid key"),
             hint=f"export {variable}=..., the key that the vLLM server was started with",
         )
     return key
@@ -377,7 +377,7 @@ def _measured(
     ranked = len(ranks) == len(own)
     if full and not ranked:
         raise StudentError(
-            f"{place}: gives no ranks with its log-probabilities",
+            f"{place}: returns no ranks with its log-probabilities",
             hint="leave out the metrics that need ranks (rsr), or use a vLLM server",
         )
     return Measured(

@@ -315,7 +315,7 @@ def _of_lines(original: Callable[..., Any]) -> Callable[..., Any]:
         if seen is None:
             return original(*arguments, **named)
         if arguments or "mask_function" not in named or named.get("use_vmap"):
-            raise ValueError("the model makes its masks in a way that lines do not know")
+            raise ValueError("the model creates its masks in a way that lines do not support")
         named["mask_function"] = seen.rule(named["mask_function"])
         named["allow_is_causal_skip"] = False
         return original(**named)

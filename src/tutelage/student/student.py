@@ -243,7 +243,7 @@ class StudentModel:
             raise SettingsError(
                 "vLLM gives log-probabilities and ranks, not the distribution: "
                 "entropies and sums of squares are not available",
-                hint="read with backend packed or transformers",
+                hint="use the backend packed or transformers",
             )
 
     def context_text(self, candidate: Candidate) -> str:

@@ -263,7 +263,7 @@ class RawTemplate:
             expected = "assistant" if message.role == "user" else "user"
         if expected != "assistant":
             raise TemplateRefusedError(
-                f"template {self.name}: no user turn in front of the response",
+                f"template {self.name}: no user turn before the response",
                 hint="a raw template needs turns that alternate",
             )
         if messages[at].reasoning is not None:

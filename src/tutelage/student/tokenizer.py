@@ -167,7 +167,7 @@ def fast_tokenizer(hf_tokenizer: Any, *, place: str) -> FastTokenizer:
 
     if not getattr(hf_tokenizer, "is_fast", False):
         raise StudentError(
-            f"{place}: the tokenizer cannot say where its tokens start",
+            f"{place}: the tokenizer does not report where its tokens start",
             hint="save it as a fast tokenizer (tokenizer.json)",
         )
     backend = Tokenizer.from_str(hf_tokenizer.backend_tokenizer.to_str())

@@ -130,7 +130,7 @@ class ViewBuilder:
         written = [at for at, m in enumerate(messages) if m.role == "assistant" and _says(m)]
         turns = written if self.all_turns else [len(messages) - 1]
         if not set(turns) & set(written):
-            raise _NotReadableError("empty_response", "nothing is left without its thinking")
+            raise _NotReadableError("empty_response", "the response is empty without its thinking")
         turns = [at for at in turns if messages[at].trained]
         if not turns:
             raise _NotReadableError(
@@ -216,7 +216,7 @@ class ViewBuilder:
         """First token of the end of the turn, after everything in front of it."""
         rendered = self._render(messages, at, candidate)
         if not rendered.end:
-            raise _NotReadableError("no_end_of_turn", "the template ends a turn with nothing")
+            raise _NotReadableError("no_end_of_turn", "the template adds nothing after a turn")
         border = self._with_end(rendered)
         needed = len(border.context) + len(border.target)
         if needed > self.max_length:
@@ -235,7 +235,7 @@ class ViewBuilder:
     ) -> EncodedSide:
         instruction = _instruction_of(messages, at)
         if instruction is None:
-            raise _NotReadableError("empty_instruction", "no user turn in front of the response")
+            raise _NotReadableError("empty_instruction", "no user turn before the response")
         turn = messages[at]
         response = turn.content
         if turn.reasoning or turn.tool_calls:
@@ -300,7 +300,7 @@ class ViewBuilder:
         header = self._header(rendered.header)
         if not header or not border.context:
             raise _NotReadableError(
-                "no_target_tokens", f"there is nothing in front of the {what} in the rendered row"
+                "no_target_tokens", f"there is nothing before the {what} in the rendered row"
             )
         room = self.max_length - max(len(border.context), len(header))
         target = border.target

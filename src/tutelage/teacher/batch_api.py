@@ -422,7 +422,7 @@ def _why(about: Mapping[str, Any], status: str) -> str:
 
 
 def _failed(message: str, why: str) -> TeacherError:
-    error = BatchFailedError(message, hint="start the run again to ask for it in another batch")
+    error = BatchFailedError(message, hint="start the run again to request it in another batch")
     flat = why.lower()
     if "expired" in flat:
         error.ending = "expired"

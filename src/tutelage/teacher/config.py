@@ -242,10 +242,10 @@ class TeacherSettings(BaseModel):
             has_port = parts.port is None or parts.port > 0
             (parts.hostname or "").encode("idna")
         except (ValueError, UnicodeError) as error:  # of a bad port, bracket or host name
-            raise ValueError(f"{value!a} is no address: {error}") from error
+            raise ValueError(f"{value!a} is not a valid address: {error}") from error
         if parts.username is not None or parts.password is not None:
             # The value itself is not repeated: it may hold the secret.
-            raise ValueError("must not hold a user or a password; use api_key_env")
+            raise ValueError("must not contain a user or a password; use api_key_env")
         _check_query(parts)
         plain = value.isprintable() and " " not in value and has_port
         if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
@@ -261,7 +261,7 @@ class TeacherSettings(BaseModel):
     @classmethod
     def _is_a_header_of_its_own(cls, value: str) -> str:
         if value.lower() in _TAKEN_HEADERS:
-            raise ValueError(f"{value} has a meaning of its own; such as api-key or x-api-key")
+            raise ValueError(f"{value} has another meaning; use a name such as api-key")
         return value
 
     @field_validator("extra_body")
@@ -280,29 +280,29 @@ class TeacherSettings(BaseModel):
         if self.batch and self.kind != "openai":
             raise ValueError(f"batch: a teacher of kind {self.kind} has no batch API")
         if self.max_cost is not None and self.prices is None:
-            raise ValueError("max_cost needs prices: without them nothing is counted")
+            raise ValueError("max_cost needs prices: without them no cost is counted")
         return self
 
 
 def _check_query(parts: SplitResult) -> None:
     """Refuse a query that may hold a secret, and a fragment; the value is not repeated."""
     if parts.fragment:
-        raise ValueError("must not hold a part behind #, which is never sent")
+        raise ValueError("must not contain a part after #, which is never sent")
     if not parts.query:
         return
     try:
         pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=True)
     except ValueError:  # a parameter without =
         raise ValueError(
-            "the part behind ? must be NAME=VALUE, such as ?api-version=2024-10-21"
+            "the part after ? must be NAME=VALUE, such as ?api-version=2024-10-21"
         ) from None
     names = [name for name, _ in pairs]
     for name, value in pairs:
         if not name or names.count(name) > 1:
-            raise ValueError("behind ? every parameter needs a name, and may be given once")
+            raise ValueError("after ?, every parameter needs a name and may occur only once")
         if _SECRET_NAME.search(name) or _SECRET_PARAMETER.search(name) or _is_secret(value):
             raise ValueError(
-                "a parameter behind ? looks like a secret; use api_key_env, and key_header where "
+                "a parameter after ? looks like a secret; use api_key_env, and key_header where "
                 "the key is sent in a header of its own"
             )
 

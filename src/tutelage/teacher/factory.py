@@ -42,8 +42,8 @@ def open_teacher(
     """
     if journal.read_only and settings.kind != "replay":
         raise JournalError(
-            f"{journal.path}: replies cannot be kept in a journal that is only read",
-            hint="set the teacher's kind to replay, or open a journal that can be written",
+            f"{journal.path}: replies cannot be kept in a teacher cache that is only read",
+            hint="set the teacher's kind to replay, or open a teacher cache that can be written",
         )
     currency = settings.prices.currency if settings.prices else None
     spent = journal.spent(run=run, currency=currency) if run and currency else 0.0

@@ -141,7 +141,7 @@ def failure_of(
     elif status < 400:  # noqa: PLR2004
         error = TeacherError(
             f"{what}: the server redirects to another address, which is not followed",
-            hint=f"check base_url ({settings.base_url}): give the address that answers itself",
+            hint=f"check base_url ({settings.base_url}): give the final address",
         )
     else:
         error = TeacherError(what, hint=hint_of_refusal(said, sent=sent))

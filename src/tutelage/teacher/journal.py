@@ -415,7 +415,7 @@ class Journal:
         if self._unsaved:
             raise JournalError(
                 f"{self.path}: {len(self._unsaved)} writes were lost: {self._broken}",
-                hint="make room on the disk and start the run again; those are asked again",
+                hint="free disk space and start the run again; lost replies are requested again",
             )
 
     def pack(self, path: Path, *, request_keys: Collection[str] | None = None) -> int:
@@ -439,7 +439,7 @@ class Journal:
 
     def _rows(self, sql: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
         if self._closed:
-            raise JournalError(f"{self.path}: the journal is closed")
+            raise JournalError(f"{self.path}: the teacher cache is closed")
         with self._reading:
             try:
                 return self._reader.execute(sql, values).fetchall()
@@ -449,19 +449,19 @@ class Journal:
     def _submit(self, sql: str, values: tuple[object, ...]) -> "Future[None]":
         if self.read_only:
             raise JournalError(
-                f"{self.path}: the journal was opened for reading only",
-                hint="a replay cannot record; choose a journal that can be written",
+                f"{self.path}: the teacher cache was opened for reading only",
+                hint="a replay cannot record; choose a teacher cache that can be written",
             )
         done: Future[None] = Future()
         write = ((sql, tuple(_storable(value) for value in values)), done)
         with self._submitting:
             if self._closed:
-                raise JournalError(f"{self.path}: the journal is closed")
+                raise JournalError(f"{self.path}: the teacher cache is closed")
             self._writes.put(write)
         return done
 
     def _write_all(self, connection: sqlite3.Connection) -> None:
-        """Writer thread: commits pending writes together until the journal is closed."""
+        """Writer thread: commits pending writes together until the teacher cache is closed."""
         open_ = True
         while open_:
             batch = self._unsaved

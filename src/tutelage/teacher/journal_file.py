@@ -58,7 +58,7 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     """
     if read_only and not path.is_file():
         raise JournalError(
-            f"{path}: there is no journal", hint="check the path, or run with a teacher first"
+            f"{path}: there is no teacher cache", hint="check the path, or run with a teacher first"
         )
     try:
         if not read_only:
@@ -163,12 +163,12 @@ def _check(connection: sqlite3.Connection, path: Path, *, read_only: bool) -> No
         return  # new, or another process is about to lay it out
     if application != APPLICATION_ID:
         raise JournalError(
-            f"{path}: is a database, but not a journal of tutelage",
-            hint="choose another file for the journal; this one was left as it is",
+            f"{path}: is a database, but not a teacher cache of tutelage",
+            hint="choose another file for the teacher cache; this file was not changed",
         )
     if version > VERSION:
         raise JournalError(
-            f"{path}: is a journal of version {version}; this tutelage reads up to {VERSION}",
+            f"{path}: is a teacher cache of version {version}; this tutelage reads up to {VERSION}",
             hint="install a later tutelage",
         )
 

@@ -482,7 +482,7 @@ class OpenAITeacher:
     def _too_large(self, what: str) -> Failed:
         error = UnusableReplyError(
             f"{self.endpoint}: {what}, which is not read to its end",
-            hint="lower max_tokens; a reply this large is no answer of the chat API",
+            hint="lower max_tokens; a reply of this size is not an answer of the chat API",
         )
         return Failed(error=error, status=200)
 

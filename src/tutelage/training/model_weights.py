@@ -232,6 +232,6 @@ def step_of(state: Any) -> str:
 def diverged(what: str) -> DivergedError:
     """Error for a training with NaN or infinite numbers."""
     return DivergedError(
-        f"the training diverged: {what}; no student is saved",
+        f"the training run diverged: {what}; no student is saved",
         hint="lower `learning_rate`, and choose another --out or remove the folder",
     )

@@ -317,7 +317,7 @@ def left_out_rows(out: Path) -> list[dict[str, Any]]:
 
 def _another(out: Path) -> RunError:
     return RunError(
-        f"{out}: holds another training (other rows, student or settings)",
+        f"{out}: contains another training run (other rows, student or settings)",
         hint="choose another --out, or remove the folder",
     )
 

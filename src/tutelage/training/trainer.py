@@ -253,7 +253,7 @@ def does_not_fit(what: str, *, rows: int) -> StudentError:
     """
     smaller = f"--microbatch {max(1, rows // 2)}, " if rows > 1 else ""
     return StudentError(
-        f"the training is out of memory: {what}",
+        f"the training run is out of memory: {what}",
         hint=f"{smaller}--gradient-checkpointing on, --method lora (with --base-weights 4bit), or "
         "a smaller --max-tokens; to split a model over several GPUs use FSDP, see docs/train.md",
     )

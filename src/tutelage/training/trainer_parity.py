@@ -234,7 +234,7 @@ def _trainer(
         from tutelage.training.trainer import tokenizer_of
     except ImportError as error:
         raise MissingExtraError(
-            f"the trainer's truth needs TRL: {error}", hint="pip install 'tutelage[train]'"
+            f"the check of the trainer needs TRL: {error}", hint="pip install 'tutelage[train]'"
         ) from error
     parts = student.parts
     tokenizer = tokenizer_of(parts)

@@ -265,6 +265,6 @@ def order_by(sort: str, names: Names) -> str:
         gain = f"{quoted('k_' + second)} - {quoted('o_' + second)}"
         return f"{gain} {way} nulls last, n"
     raise DataError(
-        f"there is no order {sort!r}",
+        f"unknown sort order {sort!r}",
         hint="row, source, reason, METRIC:original, METRIC:chosen or gain:METRIC",
     )

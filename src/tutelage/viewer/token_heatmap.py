@@ -123,7 +123,7 @@ class Heat:
                 raise StudentError(
                     f"the student {settings.model} has the fingerprint {student.fingerprint}, "
                     f"the scores are of {scored}",
-                    hint="put the model back that the run was scored with",
+                    hint="restore the model that the run was scored with",
                 )
             self._student = student
         return self._student

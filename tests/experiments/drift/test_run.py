@@ -88,7 +88,7 @@ def test_a_file_may_stand_twice(tmp_path: Path) -> None:
 
 def test_versions_that_no_row_has_are_an_error(tmp_path: Path) -> None:
     one = file_of(tmp_path / "one.jsonl", "It is {n}.")
-    with pytest.raises(DataError, match="holds no response"):
+    with pytest.raises(DataError, match="contains no response"):
         drift_files([one, one], job={"reading": {}, "versions": "refined"}, out=None)
 
 

@@ -263,7 +263,7 @@ def test_the_command_refuses_a_model_that_is_not_there(tmp_path: Path) -> None:
         main, ["frontier", str(data), "--student", str(tmp_path / "no"), "--out", out]
     )
     assert result.exit_code == 1
-    assert "no such folder" in result.stderr
+    assert "is neither a folder nor a bundled model" in result.stderr
 
 
 def test_a_dry_run_counts_answers_that_are_not_cached_and_the_solutions(

@@ -93,7 +93,7 @@ def test_without_a_pilot_stored_variances_are_used_and_named(tmp_path: Path) -> 
     assert (found["cells"], found["done"]) == (10, 0)
     assert found["hours"] == pytest.approx(0.1)
     assert "minimum detectable effect (80 % power)" in found["in_words"][0]
-    assert "after Holm over 4 comparisons" in found["in_words"][0]
+    assert "after Holm's correction for 4 comparisons" in found["in_words"][0]
     assert not (tmp_path / "results").exists()
 
 

@@ -415,7 +415,7 @@ def test_a_seed_in_which_one_arm_came_to_nothing_is_counted(place: Path, tmp_pat
             row["value"] = None
     (found,) = compare_all(pa.Table.from_pylist(results, schema=table(0.5).schema), made)
     assert (found.interval.seeds, found.seeds_left_out) == (2, 1)
-    assert "Left out: 1 seed in which a training came to no value" in sentence(found, made)
+    assert "Left out: 1 seed in which a training run gave no value" in sentence(found, made)
     assert found.row()["seeds_left_out"] == 1
 
 
@@ -494,4 +494,4 @@ def test_the_effect_is_compared_between_students(place: Path, tmp_path: Path) ->
     found = compare_all(pa.Table.from_pylist(results, schema=table(0.5).schema), made)
     (between,) = [c for c in found if c.student == "tiny - large"]
     assert abs(between.interval.mean - 0.5) < 0.1
-    assert "between students (tiny less large)" in sentence(between, made)
+    assert "between students (tiny minus large)" in sentence(between, made)

@@ -233,7 +233,7 @@ def test_a_teacher_that_cannot_be_first_is_not_asked_on(tmp_path: Path) -> None:
 def test_a_list_of_teachers_is_checked(tmp_path: Path) -> None:
     path = tmp_path / "teachers.yaml"
     path.write_text("- {model: one}\n- {model: one}\n")
-    with pytest.raises(SettingsError, match="one name"):
+    with pytest.raises(SettingsError, match="the same name"):
         teachers_of(path)
     path.write_text("model: one\n")
     with pytest.raises(SettingsError, match="list of teachers"):

@@ -443,7 +443,7 @@ def test_rewriting_without_a_teacher_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_loop_named_twice_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="loops names one twice"):
+    with pytest.raises(SettingsError, match="loops contains a name twice"):
         rounds_settings(tmp_path, loops=("gate", "gate"))
 
 

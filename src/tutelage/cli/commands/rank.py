@@ -22,6 +22,22 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 _CHECKS = ("maths", "number", "choice", "exact")
 
 
+_LEVEL = click.option(
+    "--level",
+    type=float,
+    default=0.95,
+    show_default=True,
+    help="Confidence level of the intervals.",
+)
+_SEED = click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Seed of the sample of questions and of the bootstrap.",
+)
+
+
 def _rank_options(*, questions: int) -> Callable[[Function], Function]:
     def add(function: Function) -> Function:
         options = (
@@ -51,7 +67,11 @@ def _rank_options(*, questions: int) -> Callable[[Function], Function]:
             click.option("--right-field", help="A field that says whether an answer is right."),
             click.option("--reward-field", help="A field with its quality, at least 0: gives car."),
             click.option(
-                "--car-weight", type=click.FloatRange(min=0), default=1.0, show_default=True
+                "--car-weight",
+                type=click.FloatRange(min=0),
+                default=1.0,
+                show_default=True,
+                help="Weight of the loss in CAR.",
             ),
             click.option(
                 "--own-answers",
@@ -66,8 +86,8 @@ def _rank_options(*, questions: int) -> Callable[[Function], Function]:
                     "students."
                 ),
             ),
-            click.option("--level", type=float, default=0.95, show_default=True),
-            click.option("--seed", type=int, default=0, show_default=True),
+            _LEVEL,
+            _SEED,
             click.option("--out", required=True, type=_OUT, help="The folder to write."),
             dry_run_options,
         )

@@ -179,7 +179,12 @@ def export(
 
 @click.command()
 @click.option("--student", help="Also open this student and check its template.")
-@click.option("--template", default="chat", show_default=True)
+@click.option(
+    "--template",
+    default="chat",
+    show_default=True,
+    help="The chat template of the student, alpaca, or a file.",
+)
 @template_options
 @click.option(
     "--trainer-truth",

@@ -95,19 +95,62 @@ def _embedder(name: str) -> dict[str, str]:
     help="Ask the student at this OpenAI-compatible endpoint instead of in this process.",
 )
 @click.option("--served-as", help="The student's name at that endpoint.")
-@click.option("--sampled", type=click.IntRange(min=0), default=4, show_default=True)
-@click.option("--greedy", type=click.IntRange(min=0), default=1, show_default=True)
-@click.option("--shots", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--temperature", type=float, default=0.8, show_default=True)
-@click.option("--max-tokens", type=click.IntRange(min=1), default=256, show_default=True)
+@click.option(
+    "--sampled",
+    type=click.IntRange(min=0),
+    default=4,
+    show_default=True,
+    help="Sampled answers per question.",
+)
+@click.option(
+    "--greedy",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Greedy answers per question.",
+)
+@click.option(
+    "--shots",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Examples that are shown before each question.",
+)
+@click.option(
+    "--temperature",
+    type=float,
+    default=0.8,
+    show_default=True,
+    help="Temperature of sampled answers.",
+)
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    default=256,
+    show_default=True,
+    help="Token limit of an answer.",
+)
 @click.option("--system", help="A system prompt, to ask for short answers for example.")
 @click.option(
     "--attempted",
     type=click.IntRange(min=1),
     help="Attempt only this many examples, and classify the others by prediction.",
 )
-@click.option("--check", type=click.Choice(_CHECKS), default="maths", show_default=True)
-@click.option("--keep", "keep_fraction", type=float, default=0.5, show_default=True)
+@click.option(
+    "--check",
+    type=click.Choice(_CHECKS),
+    default="maths",
+    show_default=True,
+    help="How answers are compared with references.",
+)
+@click.option(
+    "--keep",
+    "keep_fraction",
+    type=float,
+    default=0.5,
+    show_default=True,
+    help="Share of the classified examples to keep (adaptive band).",
+)
 @click.option("--low", type=float, help="A fixed band: its lowest pass rate.")
 @click.option("--high", type=float, help="A fixed band: its highest pass rate.")
 @click.option(
@@ -117,15 +160,26 @@ def _embedder(name: str) -> dict[str, str]:
     show_default=True,
     help="Order of the exported set.",
 )
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sampled answers.")
+@click.option(
+    "--batch",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="Answers generated at once in this process.",
+)
 @click.option(
     "--compare-with",
     multiple=True,
     type=click.Path(exists=True, file_okay=False),
     help="The folder of an earlier frontier, to compare with in the report. Repeatable.",
 )
-@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder to write.",
+)
 @dry_run_options
 def frontier(
     data: str, *, out: Path, dry_run: bool, measure_seconds: float, **options: Any

@@ -83,7 +83,9 @@ def run(
 @click.argument("data")
 @data_options
 @teacher_options
-@click.option("--max-tokens", type=int, default=1024, show_default=True)
+@click.option(
+    "--max-tokens", type=int, default=1024, show_default=True, help="Token limit of a reply."
+)
 @click.option(
     "--student",
     help="Choose between the steps, so that each example takes two calls instead of three.",
@@ -100,7 +102,9 @@ def run(
     show_default=True,
     help="The response to rewrite: that of DATA, or one that --student writes itself.",
 )
-@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="The run folder."
+)
 @click.option("--dry-run", is_flag=True, help="Estimate the cost, and stop.")
 @engine_options
 def refine(

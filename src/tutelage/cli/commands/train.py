@@ -26,10 +26,23 @@ _OUT = click.Path(path_type=Path, file_okay=False)
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--student", required=True, help="A folder, a hub id or an alias.")
 @click.option("--out", required=True, type=_OUT, help="OUT/model is the trained student.")
-@click.option("--method", type=click.Choice(["full", "lora"]), default="full", show_default=True)
-@click.option("--epochs", type=int, default=1, show_default=True)
+@click.option(
+    "--method",
+    type=click.Choice(["full", "lora"]),
+    default="full",
+    show_default=True,
+    help="full trains all weights; lora trains low-rank adapters.",
+)
+@click.option("--epochs", type=int, default=1, show_default=True, help="Passes over the rows.")
 @click.option("--learning-rate", type=float, help="Default 2e-5, or 2e-4 for lora.")
-@click.option("--batch", "batch_examples", type=int, default=8, show_default=True)
+@click.option(
+    "--batch",
+    "batch_examples",
+    type=int,
+    default=8,
+    show_default=True,
+    help="Rows per optimizer step, over all processes.",
+)
 @click.option(
     "--microbatch",
     "microbatch_examples",
@@ -37,7 +50,13 @@ _OUT = click.Path(path_type=Path, file_okay=False)
     help="Rows computed at once; halved if they do not fit into memory.",
 )
 @click.option("--max-tokens", type=int, help="Longer rows are left out, never truncated.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Seed of the order of rows, of dropout and of the adapters.",
+)
 @click.option(
     "--dtype",
     type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
@@ -77,12 +96,24 @@ _OUT = click.Path(path_type=Path, file_okay=False)
     "--template", default="chat", show_default=True, help=("The template used for scoring.")
 )
 @template_options
-@click.option("--turns", type=click.Choice(["last", "all"]), default="last", show_default=True)
+@click.option(
+    "--turns",
+    type=click.Choice(["last", "all"]),
+    default="last",
+    show_default=True,
+    help="last trains on the response only; all trains on every assistant turn.",
+)
 @click.option(
     "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps or xpu."
 )
 @click.option("--threads", type=int, help="CPU threads.")
-@click.option("--checkpoint-steps", type=int, default=200, show_default=True)
+@click.option(
+    "--checkpoint-steps",
+    type=int,
+    default=200,
+    show_default=True,
+    help="Optimizer steps between checkpoints.",
+)
 @click.option(
     "--set",
     "chosen",
@@ -181,15 +212,23 @@ def train(
 )
 @click.option("--out", required=True, type=_OUT, help="The folder for results and manifest.")
 @click.option("--limit", type=click.IntRange(min=1), help="Maximum number of items per task.")
-@click.option("--template", default="chat", show_default=True)
+@click.option(
+    "--template",
+    default="chat",
+    show_default=True,
+    help="The chat template of the student, alpaca, or a file.",
+)
 @template_options
 @click.option(
     "--dtype",
     type=click.Choice(["auto", "float32", "bfloat16"]),
     default="auto",
     show_default=True,
+    help="Dtype in which the student computes.",
 )
-@click.option("--device", default="auto", show_default=True)
+@click.option(
+    "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps or xpu."
+)
 @click.option(
     "--backend",
     type=click.Choice(["auto", "vllm-offline"]),

@@ -89,10 +89,22 @@ CHECKS = (
     type=click.IntRange(min=1),
     help="Sample until this many responses to an instruction pass --accept.",
 )
-@click.option("--accept", type=click.Choice(["maths", "number", "choice", "exact"]))
-@click.option("--temperature", type=float, default=0.8, show_default=True)
-@click.option("--max-tokens", type=int, default=1024, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--accept",
+    type=click.Choice(["maths", "number", "choice", "exact"]),
+    help="Check that a response must pass to count for --accepted.",
+)
+@click.option(
+    "--temperature",
+    type=float,
+    default=0.8,
+    show_default=True,
+    help="Temperature of the responses.",
+)
+@click.option(
+    "--max-tokens", type=int, default=1024, show_default=True, help="Token limit of a response."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the responses.")
 @click.option("--system", help="A system prompt for the teacher only; not kept in the data.")
 @click.option(
     "--keep-reasoning",

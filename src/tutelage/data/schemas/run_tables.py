@@ -36,15 +36,17 @@ INPUT_PLACE = table_schema(
 
 ROWS = table_schema(
     column(
-        "row", pa.int64(), about="0-based row of the input, counted over all input files in order"
+        "row", pa.int64(), about="0-based number of the row, counted over all input files in order"
     ),
     column("file", pa.string(), about="the input file"),
-    column("line", pa.int64(), about="1-based line or record within that file"),
+    column("line", pa.int64(), about="1-based line or record in this file"),
     column(
         "example_id", pa.string(), title="example", about="null where the row could not be read"
     ),
-    column("status", pa.string(), about="ok, duplicate, or why the row could not be read"),
-    column("detail", pa.string(), about="what was wrong with the row, for people"),
+    column(
+        "status", pa.string(), about="ok, duplicate, or the reason why the row could not be read"
+    ),
+    column("detail", pa.string(), about="description of what is wrong with the row"),
 )
 """rows.parquet: one row per input row."""
 
@@ -52,10 +54,10 @@ EXAMPLES = table_schema(
     column("example_id", pa.string(), title="example", about="hash of the content"),
     column("row", pa.int64(), about="the first input row with this content"),
     column("messages", MESSAGES, about="the original conversation"),
-    column("reference", pa.string(), about="the answer to check against; null where there is none"),
+    column("reference", pa.string(), about="the answer to check against; null if there is none"),
     column("source", pa.string(), about="where the row came from"),
     column("extra", pa.string(), about="the other fields of the row, as JSON"),
-    column("tools", pa.string(), about="the tools the assistant may call, as JSON"),
+    column("tools", pa.string(), about="the tools that the assistant may call, as JSON"),
     column("template_args", pa.string(), about="the row's own template arguments, as JSON"),
 )
 """examples.parquet: one row per example."""
@@ -67,7 +69,7 @@ CANDIDATES = table_schema(
         "parent_id",
         pa.string(),
         title="made from",
-        about="the candidate it was rewritten from; null for an original",
+        about="the candidate that it was rewritten from; null for an original",
     ),
     column(
         "step",
@@ -75,14 +77,14 @@ CANDIDATES = table_schema(
         title="version",
         about="original, instruction_reflection, response_reflection or sample",
     ),
-    column("teacher", pa.string(), about="who wrote it; null for an original"),
+    column("teacher", pa.string(), about="the teacher that wrote it; null for an original"),
     column("messages", MESSAGES, about="null unless status is ok"),
-    column("status", pa.string(), about="ok, or why there is no text"),
+    column("status", pa.string(), about="ok, or the reason why there is no text"),
     column("finish_reason", pa.string(), about="why the teacher stopped writing"),
-    column("detail", pa.string(), about="more about the status, for people"),
-    column("criticism", pa.string(), about="the teacher's criticism before the rewrite"),
-    column("request_key", pa.string(), about="of the reply in the teacher cache"),
-    column("tools", pa.string(), about="the tools the assistant may call, as JSON"),
+    column("detail", pa.string(), about="explanation of the status"),
+    column("criticism", pa.string(), about="the teacher's critique, written before the rewrite"),
+    column("request_key", pa.string(), about="key of the reply in the teacher cache"),
+    column("tools", pa.string(), about="the tools that the assistant may call, as JSON"),
     column("template_args", pa.string(), about="the row's own template arguments, as JSON"),
 )
 """candidates.parquet, loaded.parquet: one row per version of an example."""
@@ -95,19 +97,25 @@ SCORES = table_schema(
         pa.string(),
         about="the student's fingerprint: weights, tokenizer, template, dtype",
     ),
-    column("status", pa.string(), about="ok, or why there is no number"),
-    column("detail", pa.string(), about="more about the status, for people"),
+    column("status", pa.string(), about="ok, or the reason why there is no number"),
+    column("detail", pa.string(), about="explanation of the status"),
     column(
         "straddles",
         pa.bool_(),
-        about="a token covers the end of the context and the start of the target",
+        about="whether a token contains both the end of the context and the start of the target",
     ),
-    column("truncated", pa.bool_(), about="the text was cut to the length limit"),
-    column("stripped", pa.bool_(), about="the template changed white space of the text"),
+    column("truncated", pa.bool_(), about="whether the text was truncated to the length limit"),
+    column("stripped", pa.bool_(), about="whether the template changed white space of the text"),
     column(
-        "control_tokens_in_data", pa.bool_(), about="a turn contains the text of a special token"
+        "control_tokens_in_data",
+        pa.bool_(),
+        about="whether a turn contains the text of a special token",
     ),
-    column("contract", pa.int32(), about="version of what is scored; null: 1"),
+    column(
+        "contract",
+        pa.int32(),
+        about="version of the scoring contract (the definition of what is scored); null means 1",
+    ),
     column("response_tokens", pa.int32(), unit="tokens"),
     column("instruction_tokens", pa.int32(), unit="tokens"),
     column(
@@ -134,10 +142,10 @@ SCORES = table_schema(
 
 DECISIONS = table_schema(
     column("example_id", pa.string(), title="example"),
-    column("candidate_id", pa.string(), title="candidate", about="null where nothing was chosen"),
-    column("step", pa.string(), title="version", about="of the chosen candidate"),
+    column("candidate_id", pa.string(), title="candidate", about="null if no version was chosen"),
+    column("step", pa.string(), title="version", about="step of the chosen candidate"),
     column("kept", pa.bool_(), about="whether a candidate was chosen"),
-    column("reason", pa.string(), about="why, as one word of the vocabulary of reasons"),
+    column("reason", pa.string(), about="one of the reasons in Rules and baselines"),
     column("rule", pa.string(), about="the rule that decided"),
 )
 """decisions.parquet: one row per example; the float64 columns that the rule used follow."""
@@ -145,8 +153,10 @@ DECISIONS = table_schema(
 CHOSEN = table_schema(
     column("example_id", pa.string(), title="example"),
     column("candidate_id", pa.string(), title="candidate"),
-    column("rank", pa.int32(), about="0-based place among those chosen of the example"),
-    column("weight", pa.float64(), about="in training, where the rule gives one; else null"),
+    column("rank", pa.int32(), about="0-based place among the chosen candidates of the example"),
+    column(
+        "weight", pa.float64(), about="weight of the row in training; null if the rule gives none"
+    ),
 )
 """chosen.parquet: one row per chosen candidate; decisions name only the first one of an example."""
 
@@ -155,9 +165,9 @@ NULLS = table_schema(
         "null",
         pa.string(),
         title="baseline",
-        about="random, random_version, longest, all_refined, all_original",
+        about="name of the baseline: random, random_version, longest, all_refined or all_original",
     ),
-    column("seed", pa.int64(), about="of a random set; null otherwise"),
+    column("seed", pa.int64(), about="seed of a random baseline; null for the others"),
     column("example_id", pa.string(), title="example"),
     column("candidate_id", pa.string(), title="candidate"),
 )
@@ -167,14 +177,18 @@ _TEXTS = tuple(
     one
     for name in TEXT_NAMES
     for one in (
-        column(name, pa.string(), about="the text as it was read"),
-        column(f"{name}_ids", pa.list_(pa.int32()), about="its token ids"),
-        column(f"{name}_starts", pa.list_(pa.int32()), about="where each token starts in the text"),
+        column(name, pa.string(), about="the text that was scored"),
+        column(f"{name}_ids", pa.list_(pa.int32()), about="token ids of the text"),
+        column(
+            f"{name}_starts",
+            pa.list_(pa.int32()),
+            about="position in the text at which each token starts",
+        ),
     )
 )
 _STATISTICS: tuple[tuple[str, Any, str, str], ...] = (
     ("logprobs", pa.float32(), "nats", "log-probability of each target token"),
-    ("ranks", pa.uint8(), "", "rank of each target token, clipped"),
+    ("ranks", pa.uint8(), "", "rank of each target token, at most 100"),
     ("entropies", pa.float16(), "nats", "entropy of the distribution at each target token"),
     ("sum_squares", pa.float16(), "", "sum of the squared probabilities at each target token"),
 )
@@ -189,7 +203,7 @@ _MORE = (
         "step_logprobs",
         pa.list_(pa.list_(pa.float32())),
         unit="nats",
-        about="of the answer after each step, for metrics that read step by step",
+        about="log-probability of the answer after each step, for metrics that score step by step",
     ),
 )
 TOKENS = table_schema(
@@ -210,24 +224,30 @@ TOKEN_COLUMNS = tuple(field.name for field in (*_TEXTS, *_VIEWS, *_MORE))
 
 VERDICTS = table_schema(
     column("row", pa.int64(), about="0-based input row"),
-    column("candidate_id", pa.string(), title="candidate", about="null where the rows have no ids"),
+    column("candidate_id", pa.string(), title="candidate", about="null if the rows have no ids"),
     column("verdict", pa.string(), about="right, wrong, no_answer or cannot_check; never null"),
-    column("evidence", pa.string(), about="what was compared, for people"),
+    column("evidence", pa.string(), about="description of what was compared"),
 )
 """verdicts.parquet: one row per candidate and check."""
 
 FILTER_DECISIONS = table_schema(
     column("candidate_id", pa.string(), title="candidate"),
     column("kept", pa.bool_(), about="whether the filter keeps the candidate"),
-    column("reason", pa.string(), about="a short snake_case word"),
-    column("value", pa.float64(), about="number that the filter measured; null without one"),
-    column("detail", pa.string(), about="for people"),
+    column("reason", pa.string(), about="reason for the decision, in snake_case"),
+    column(
+        "value", pa.float64(), about="number that the filter measured; null if it measures none"
+    ),
+    column("detail", pa.string(), about="explanation of the decision"),
 )
 """Decision of one filter on each candidate."""
 
 FINAL_DECISIONS = table_schema(
     FILTER_DECISIONS,
-    column("filter", pa.string(), about="the filter that dropped it; null where all kept it"),
+    column(
+        "filter",
+        pa.string(),
+        about="the filter that dropped the candidate; null if all filters keep it",
+    ),
 )
 """filters.parquet: joint decision of all filters on each candidate."""
 
@@ -235,17 +255,28 @@ QUALITY_GATE = table_schema(
     column("candidate_id", pa.string(), title="candidate"),
     column("example_id", pa.string(), title="example"),
     column("student", pa.string()),
-    column("status", pa.string(), about="judged; not_fitted; or why the student could not read it"),
-    column("passed", pa.bool_(), about="null unless judged"),
-    column("fault", pa.string(), about="the most likely one, also of what passed"),
+    column(
+        "status",
+        pa.string(),
+        about="judged, not_fitted, or the reason why the student could not score it",
+    ),
+    column(
+        "passed", pa.bool_(), about="whether the candidate passes; null unless the status is judged"
+    ),
+    column("fault", pa.string(), about="the most likely fault, also for candidates that pass"),
     column(
         "excess",
         pa.float64(),
         title="above the threshold",
         unit="log-odds",
-        about="of that detector; null for a row that a person rejected",
+        about="how far the score of this fault's detector is above its threshold; null for a row "
+        "that a person rejected",
     ),
-    column("evidence", pa.string(), about="JSON: feature to value and log-odds, the largest first"),
+    column(
+        "evidence",
+        pa.string(),
+        about="JSON: each feature with its value and log-odds, the largest first",
+    ),
 )
 """quality_gate.parquet: decision of the calibrated gate on each candidate."""
 
@@ -258,7 +289,7 @@ GATES = table_schema(
         "late",
         pa.bool_(),
         title="applied to the result",
-        about="whether it is compared, and dropped if it was chosen",
+        about="whether the candidate is still compared, and dropped only if it is chosen",
     ),
 )
 """Candidates excluded by the correctness gates."""
@@ -270,13 +301,13 @@ ATTEMPTS = table_schema(
     column(
         "status",
         pa.string(),
-        about="ok; cut_by_length; or teacher_failed, which does not count as an attempt",
+        about="ok, cut_by_length, or teacher_failed, which does not count as an attempt",
     ),
     column("text", pa.string()),
     column(
         "verdict",
         pa.string(),
-        about="right, wrong, no_answer, cannot_check; null where nothing is checked",
+        about="right, wrong, no_answer or cannot_check; null if the answer is not checked",
     ),
     column("evidence", pa.string()),
     column("completion_tokens", pa.int32(), unit="tokens"),
@@ -287,7 +318,7 @@ ATTEMPTS = table_schema(
 DELTAS = table_schema(
     column("candidate_id", pa.string(), title="candidate"),
     column("example_id", pa.string(), title="example"),
-    column("status", pa.string(), about="ok, or why there is no number"),
+    column("status", pa.string(), about="ok, or the reason why there is no number"),
     column("response_tokens", pa.int32(), unit="tokens"),
     column("nll_base", pa.float64(), title="loss before", unit="nats per token"),
     column("nll_current", pa.float64(), title="loss after", unit="nats per token"),
@@ -296,7 +327,7 @@ DELTAS = table_schema(
         pa.float64(),
         title="change of the loss",
         unit="nats per token",
-        about="above 0: likelier than before",
+        about="above 0, the response is more likely than before",
     ),
 )
 """Table of `tutelage delta`: two states of a student."""
@@ -308,13 +339,15 @@ METRIC_AGREEMENT = table_schema(
         "spearman",
         pa.float64(),
         title="correlation",
-        about="Spearman's rho; null where there is no order to compare",
+        about="Spearman's rho; null if it is undefined",
     ),
     column("low", pa.float64(), title="from", about="lower end of the 95 % interval"),
     column("high", pa.float64(), title="to", about="upper end of the 95 % interval"),
-    column("n", pa.int64(), title="pairs", about="rows where both have a number"),
+    column("n", pa.int64(), title="pairs", about="rows for which both have a number"),
     column(
-        "examples", pa.int64(), about="distinct examples among them; n where the table does not say"
+        "examples",
+        pa.int64(),
+        about="distinct examples among these rows; equal to n if the table has no example ids",
     ),
 )
 """Rank correlations of metrics, one row per pair."""
@@ -329,14 +362,14 @@ FILTER_COMPARISON = table_schema(
         "mean_characters_kept",
         pa.float64(),
         unit="characters",
-        about="of the response; null where none was kept",
+        about="mean length of the response; null if none was kept",
     ),
     column("mean_characters_dropped", pa.float64(), unit="characters"),
     column("measured", pa.int64(), about="candidates with both a value and a response"),
     column(
         "length_correlation",
         pa.float64(),
-        about="Spearman's, of value and characters; null if undefined",
+        about="Spearman correlation of value and number of characters; null if undefined",
     ),
 )
 """Filter statistics, one row per filter."""
@@ -346,8 +379,12 @@ FILTER_OVERLAPS = table_schema(
     column("filter_b", pa.string()),
     column("kept_by_both", pa.int64()),
     column("kept_by_either", pa.int64()),
-    column("jaccard", pa.float64(), about="null where neither keeps anything"),
-    column("jaccard_by_chance", pa.float64(), about="of two independent choices of these sizes"),
+    column("jaccard", pa.float64(), about="null if neither filter keeps a candidate"),
+    column(
+        "jaccard_by_chance",
+        pa.float64(),
+        about="expected value for two independent filters that keep as many",
+    ),
 )
 """Filter overlap, one row per pair of filters."""
 
@@ -364,12 +401,16 @@ RESULTS = table_schema(
     column("task", pa.string()),
     column("seed", pa.int64()),
     column(
-        "value", pa.float64(), about="null unless status is ok or no_answer; its unit is the task's"
+        "value",
+        pa.float64(),
+        about="null unless the status is ok or no_answer; in the unit of the task",
     ),
-    column("correct", pa.bool_(), about="null where a task has no right and wrong"),
+    column(
+        "correct", pa.bool_(), about="null if the task does not count answers as right or wrong"
+    ),
     column("status", pa.string()),
     column("text", pa.string(), about="what the student wrote or chose"),
-    column("detail", pa.string(), about="evidence, or the reason of a status"),
+    column("detail", pa.string(), about="evidence, or the reason for the status"),
 )
 """results.parquet: one row per item and task that a student answered."""
 
@@ -380,7 +421,7 @@ FAULT_SHARES = table_schema(
         "share",
         pa.float64(),
         title="estimated share",
-        about="0 to 1; null where nothing can be said",
+        about="0 to 1; null if it cannot be estimated",
     ),
     column("low", pa.float64(), title="from", about="lower end of the 95 % interval"),
     column("high", pa.float64(), title="to", about="upper end of the 95 % interval"),
@@ -405,12 +446,12 @@ CHUNK_REPORT = table_schema(
 """Report of a worker on a chunk; the rows are in its part."""
 
 WORK = table_schema(
-    column("stage", pa.string(), about="what would be done"),
+    column("stage", pa.string(), about="the work that would be done"),
     column("count", pa.int64()),
     column("unit", pa.string(), about="what is counted"),
     column("tokens", pa.int64(), unit="tokens"),
     column("seconds", pa.float64(), title="time", unit="s"),
-    column("basis", pa.string(), about="where the time comes from"),
+    column("basis", pa.string(), about="how the time was estimated"),
 )
 """Work that a dry run foresees, a row for each stage."""
 

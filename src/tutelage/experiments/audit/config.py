@@ -39,7 +39,7 @@ class AuditSettings(BaseModel):
     @model_validator(mode="after")
     def _student_gives_entropies(self) -> Self:
         if self.student.backend == "vllm":
-            raise ValueError("an audit needs entropies, which a vLLM server does not give")
+            raise ValueError("an audit needs entropies, which a vLLM server does not provide")
         return self
 
     @property

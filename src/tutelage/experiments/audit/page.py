@@ -118,8 +118,8 @@ def _basis(advice: Recommendation, side: SideFinding, *, noun: str) -> str:
         "them with `tutelage verify`.",
         "unclear": f"{found}; {bar}. So this sample does not show whether choosing pays: read "
         "some of the rejected ones, or audit more rows (--examples) if there are more.",
-        "doubtful": f"{found}, but {_doubts(side)}. Either that many have the fault, "
-        "or your rows are like this by nature: the gate cannot tell. Read the examples.",
+        "doubtful": f"{found}, but {_doubts(side)}. Either many rows have the fault, "
+        "or your rows are like this by nature; the gate cannot tell which. Read the examples.",
         "gate_blind": f"The gate finds only {interval(side.hit_rate)} of the faults that were "
         f"planted into these {noun}: either this student cannot tell faulty ones, or most of the "
         f"{noun} are faulty already. Read some of them.",
@@ -190,8 +190,11 @@ def text_of(sides: Sequence[SideFinding], *, opening: Sequence[str], start: str,
         lines += ["", *_side_lines(side, noun=noun_of(side, alone=alone))]
     main = sides[0]
     if rows := break_even_table(main):
-        lines += ["", "Choosing pays above this share of faulty ones (B and H are not measured; B:"]
-        lines += ["benefit of a clean one, H: harm of a faulty one):"]
+        lines += [
+            "",
+            "Break-even share: choosing pays if more are faulty than this. B is the benefit",
+        ]
+        lines += ["of a clean one and H the harm of a faulty one; neither is measured:"]
         lines += [
             f"  B / H = {row.ratio:<4g} {'never' if row.share is None else share(row.share):>7}"
             f"   ({even_range(row)})   is the estimated share above it? {row.is_above}"

@@ -114,7 +114,7 @@ def draw_sample(
     heap: list[tuple[int, str]] = []
     answered: set[str] = set()
     unanswered: set[str] = set()
-    progress.begin("draw", total=None, unit="rows")
+    progress.begin("sample", total=None, unit="rows")
     for row in rows:
         statuses[row.status] += 1
         progress.advance()
@@ -136,7 +136,7 @@ def draw_sample(
         if name in drawn:
             drawn[name].versions += [(row.row, c) for c in row.candidates]
     chosen = sorted(drawn.values(), key=lambda d: d.place)
-    progress.end(note=f"{len(chosen):,} examples drawn")
+    progress.end(note=f"{len(chosen):,} examples sampled")
     kept = [pair for d in chosen for pair in _two_versions(d.versions, seed=seed)]
     lost = Counter(c.status for d in chosen for _, c in d.versions if c.status != OK)
     return AuditSample(
@@ -367,8 +367,8 @@ def _check_out(out: Path) -> None:
 def _check_measures(student: Reader) -> None:
     if student.measures != "full":
         raise SettingsError(
-            "an audit needs entropies, which this student's backend does not give",
-            hint="read with backend packed or transformers",
+            "an audit needs entropies, which this student's backend does not provide",
+            hint="use the backend packed or transformers",
         )
 
 

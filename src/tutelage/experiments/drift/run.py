@@ -157,7 +157,7 @@ def _wanted(candidate: Candidate, versions: Versions) -> bool:
 
 def _some(texts: list[Text], path: Path) -> list[Text]:
     if not texts:
-        raise DataError(f"{path}: holds no response to measure", hint="is --versions right?")
+        raise DataError(f"{path}: contains no response to measure", hint="check --versions")
     return texts
 
 

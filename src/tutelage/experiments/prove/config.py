@@ -109,7 +109,7 @@ class ProveSettings(BaseModel):
         default="holm",
         description="Correction of the p-values of one outcome. fixed_sequence: chosen against "
         "refused versions, choice against reference, then the other arms in their "
-        "order; each at the full level while all before it are significant.",
+        "order; each at the full error rate as long as all tests before it are significant.",
     )
     keep_models: bool = Field(
         default=False, description="Keep the trained models, which are large."
@@ -131,7 +131,7 @@ class ProveSettings(BaseModel):
         everybody = [*(a.name for a in self.arms), *(s.name for s in self.students)]
         twice = [name for name, count in Counter(everybody).items() if count > 1]
         if twice:
-            raise ValueError(f"two arms or students are called {twice[0]!r}")
+            raise ValueError(f"two arms or students have the name {twice[0]!r}")
         for which in ("choice", "reference"):
             if getattr(self, which) not in arms:
                 raise ValueError(f"{which}: there is no arm {getattr(self, which)!r}")
@@ -158,7 +158,7 @@ class ProveSettings(BaseModel):
         if self.held_out:
             names |= HELD_OUT_TASKS
         if self.primary is not None and self.primary not in names:
-            raise ValueError(f"primary: there is no task {self.primary!r}, but {sorted(names)}")
+            raise ValueError(f"primary: there is no task {self.primary!r} among {sorted(names)}")
         given = {
             "train": _changed(self.train, TrainSettings()),
             "evaluate": _changed(self.evaluate, EvaluateSettings()),

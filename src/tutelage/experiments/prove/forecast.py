@@ -125,9 +125,9 @@ def forecast(
     ]
     cells = cells_of(settings, seeds=len(settings.seeds))
     hours = None if seconds is None else max(0, cells - done) * seconds / _HOUR
-    cost = f"{cells} cells at most; {count(done, 'finished cell')} in {settings.out}"
-    cost += f": about {hours:.2g} hours for the others ({told})." if hours is not None else (
-        ". Their duration is unknown: give --seconds-per-cell, or finish one."
+    cost = f"At most {cells} cells; {settings.out} has {count(done, 'finished cell')}"
+    cost += f". The others take about {hours:.2g} hours ({told})." if hours is not None else (
+        ". The duration of a cell is unknown: give --seconds-per-cell, or finish one cell."
     )  # fmt: skip
     return {
         "plan": plans,
@@ -270,31 +270,32 @@ def _words(
     (student, task, source), (plan, more_seeds, more_items) = names, designs
     if plan.detectable == 0.0:
         nothing = (
-            f"{student}, {task}, by {source}: nothing varied between items and seeds there, so "
-            "nothing is known of what this experiment could find. --variances names others."
+            f"{student}, {task}: in {source}, nothing varied between items or seeds, so the "
+            "minimum detectable effect is unknown. Use other variances with --variances."
         )
         return [nothing]
-    corrected = f"{plan.detectable_holm:.3g} after Holm over {comparisons} comparison"
+    corrected = f"{plan.detectable_holm:.3g} after Holm's correction for {comparisons} comparison"
     corrected += "" if comparisons == 1 else "s"
     if settings.correction == "fixed_sequence":
-        corrected = "the same in the fixed sequence while all before it are significant"
+        corrected = "the same in the fixed sequence, as long as all tests before it are significant"
     found = (
-        f"{student}, {task}, by {source}: with {plan.seeds} seeds and {plan.items:,} items the "
-        f"minimum detectable effect (80 % power) is {plan.detectable:.3g}; {corrected}."
+        f"{student}, {task}: with {plan.seeds} seeds and {plan.items:,} items, the minimum "
+        f"detectable effect (80 % power) is {plan.detectable:.3g}; {corrected}. "
+        f"It is computed from {source}."
     )
     parts = (
-        f"Of the variance of the mean {plan.seed_fraction:.0%} comes from seeds and "
-        f"{plan.item_fraction:.0%} from items. With {more_seeds.seeds} seeds the effect is "
-        f"{more_seeds.detectable:.3g}, with {more_items.items:,} items "
-        f"{more_items.detectable:.3g}."
+        f"{plan.seed_fraction:.0%} of the variance of the mean comes from seeds and "
+        f"{plan.item_fraction:.0%} from items. The minimum detectable effect is "
+        f"{more_seeds.detectable:.3g} with {more_seeds.seeds} seeds, and "
+        f"{more_items.detectable:.3g} with {more_items.items:,} items."
     )
     return [found, parts]
 
 
 def _advice(increase: str) -> str:
     if increase == "items":
-        return "To find smaller differences, increase the items: they need no further training."
-    return "To find smaller differences, increase the seeds: more items would change little."
+        return "To detect smaller differences, use more items: this needs no more training."
+    return "To detect smaller differences, use more seeds: more items would change little."
 
 
 def _primary(settings: ProveSettings) -> str:

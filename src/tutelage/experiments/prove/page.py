@@ -107,9 +107,9 @@ def sentence(c: Compared, settings: ProveSettings) -> str:
     if " - " in c.student:
         one, other = c.student.split(" - ", 1)
         start = (
-            f"What training on {c.arm} instead of {c.against}, with {BALANCE_WORDS[c.balance]}, "
-            f"changes in {c.task} differs by {_signed(i.mean)} {unit_of(c, settings)} between "
-            f"students ({one} less {other})"
+            f"The effect on {c.task} of training on {c.arm} instead of {c.against}, with "
+            f"{BALANCE_WORDS[c.balance]}, differs by {_signed(i.mean)} {unit_of(c, settings)} "
+            f"between students ({one} minus {other})"
         )
         verdict = "this difference is significant" if shown else "no significant difference"
     else:
@@ -124,22 +124,22 @@ def sentence(c: Compared, settings: ProveSettings) -> str:
     if i.seeds == 1:
         verdict += " (with one seed the interval covers items only)"
     if i.seeds == 1:
-        found = "With one seed no difference counts as shown, however large it is."
+        found = "With one seed, no difference counts as shown, however large it is."
     elif i.standard_error == 0.0:
         found = (
             "The values do not vary between items and seeds, so no detectable effect can be given."
         )
     else:
         found = (
-            f"A true difference of {i.detectable:.3g} would be found four times in five, "
-            f"{c.detectable_corrected:.3g} with the correction for "
+            f"Minimum detectable effect (80 % power): {i.detectable:.3g}; "
+            f"{c.detectable_corrected:.3g} after correction for "
             f"{_counted(c.comparisons, 'comparison')}."
         )
     found += _edge(c, settings)
     if c.seeds_left_out:
         found += (
-            f" Left out: {_counted(c.seeds_left_out, 'seed')} in which a training came to no value "
-            "at all, which is a failure of one arm and not chance."
+            f" Left out: {_counted(c.seeds_left_out, 'seed')} in which a training run gave no "
+            "value at all, which is a failure of one arm and not chance."
         )
     return (
         f"{start} ({percent} % interval {_signed(i.low)} to "
@@ -346,10 +346,10 @@ def _table(rows: Sequence[Compared], settings: ProveSettings) -> Table:
         rows=tuple(cells),
         note=f"p is corrected over all comparisons of the same outcome. It alone decides what is "
         f"shown: below {1 - settings.level:.2g}, with two seeds or more. The interval is not "
-        "corrected and comes from a bootstrap, so the two can differ at the edge. The minimum "
-        "detectable effect is the true difference that this design finds with a probability of "
-        "80 %, without and with the correction. Left out: finished seeds of which one side has no "
-        "value at all; items without a value.",
+        "corrected and comes from a bootstrap, so the two can disagree in borderline cases. The "
+        "minimum detectable effect is the true difference that this design finds with a "
+        "probability of 80 %, without and with the correction. Left out: finished seeds of "
+        "which one side has no value at all; items without a value.",
     )
 
 

@@ -98,7 +98,7 @@ def run_experiment(
     """
     if launched().count > 1:
         raise SettingsError(
-            f"{launched().count} processes were launched, and each would do the whole experiment",
+            f"{launched().count} processes were launched, and each would run the whole experiment",
             hint="start it without a launcher; --engine ray works on several cells at a time",
         )
     settings.out.mkdir(parents=True, exist_ok=True)
@@ -139,8 +139,8 @@ def _run_elsewhere(
     """Run cells on a pool that shares the folder of the experiment."""
     if settings.lock is not None:
         raise SettingsError(
-            "lock is for an experiment in one process, and Ray's workers are several",
-            hint="leave lock out, or --engine local",
+            "lock works only in one process, but Ray uses several",
+            hint="leave out lock, or use --engine local",
         )
     shared = settings.model_copy(update={"out": settings.out.resolve()})
     work = partial(_train_and_evaluate, settings=shared, tasks=plan.tasks)
@@ -167,7 +167,7 @@ def _check_ours(out: Path) -> None:
     if kind != "experiment":
         raise RunError(
             f"{manifest}: is not the manifest of an experiment",
-            hint="give the experiment a folder of its own: out in the configuration, or --out",
+            hint="give the experiment its own folder: out in the configuration, or --out",
         )
 
 
@@ -368,7 +368,7 @@ def read_experiment(out: Path) -> StoredDict:
     """
     path = out / "manifest.json"
     if not path.is_file():
-        raise RunError(f"{out}: there is no experiment here", hint="`tutelage prove` makes one")
+        raise RunError(f"{out}: there is no experiment here", hint="`tutelage prove` creates one")
     return read_stored(
         path,
         _ExperimentNote,

@@ -303,7 +303,7 @@ def grace(
     """
     names = np.unique(questions_N)
     if len(names) < FEWEST_FOR_GRACE:
-        raise DataError(f"GRACE needs {FEWEST_FOR_GRACE} questions at least, got {len(names)}")
+        raise DataError(f"GRACE needs at least {FEWEST_FOR_GRACE} questions, got {len(names)}")
     lengths_N = np.linalg.norm(gradients_N_D, axis=1)
     if not np.isfinite(gradients_N_D).all() or not (lengths_N > 0).all():
         raise DataError("a gradient is zero or not finite", hint="leave such answers out")

@@ -109,7 +109,7 @@ def pool_answers(
                 found.setdefault(f"{answer.candidate.candidate_id} {answer.entrant}", answer)
     if not found:
         raise DataError(
-            f"{data.path}: holds no answer to rank",
+            f"{data.path}: contains no answer to rank",
             hint="a pool has the fields instruction, model and response; --map names others",
         )
     statuses.pop(OK, None)

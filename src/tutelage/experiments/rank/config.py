@@ -116,9 +116,9 @@ class RankSettings(BaseModel):
         if self.by not in {*PREDICTORS, CAR}:
             raise ValueError(f"unknown predictor {self.by!r} for `by`")
         if self.check is not None and self.fields.right is not None:
-            raise ValueError("check and fields.right both say whether an answer is right")
+            raise ValueError("give check or fields.right: both say whether an answer is right")
         if self.check is not None and self.check.check == "judge":
-            raise ValueError("a judge cannot be asked here: verify first, then name fields.right")
+            raise ValueError("a judge cannot be used here; verify first, then set fields.right")
         if CAR in (self.by, *self.predictors) and self.fields.reward is None:
             raise ValueError("car needs fields.reward, the quality of each answer")
         given = {

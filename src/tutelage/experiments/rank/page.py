@@ -125,7 +125,7 @@ def in_words(ranked: Ranked, *, level: float = 0.95) -> list[str]:
         interval = f", interval {first['low']:{_NUMBER}} to {first['high']:{_NUMBER}}"
     noun = ranked.kind.removesuffix("s")
     opening = (
-        f"By {ranked.by} ({first['better']} is better) {first['entrant']} is first of "
+        f"By {ranked.by} ({first['better']} is better), {first['entrant']} is first of "
         f"{count(of, noun)} for {ranked.student.get('model', 'the student')}: "
         f"{first['value']:{_NUMBER}}{interval}, {count(first['questions'], 'question')}."
     )
@@ -139,18 +139,18 @@ def in_words(ranked: Ranked, *, level: float = 0.95) -> list[str]:
     if close:
         more = f" and {len(close) - NAMES_SHOWN} more" if len(close) > NAMES_SHOWN else ""
         names = ", ".join(close[:NAMES_SHOWN])
-        others = "1 other" if len(close) == 1 else f"{len(close)} others"
-        said.append(f"{others} cannot be distinguished from it: {names}{more}.")
+        others = "1 other does" if len(close) == 1 else f"{len(close)} others do"
+        said.append(f"{others} not differ significantly from it: {names}{more}.")
     elif of > 1:
-        said.append("All other ranked ones are significantly worse by this number.")
+        said.append(f"All other ranked {ranked.kind} are significantly worse by this number.")
     else:
-        said.append("There is no other one with a number, so nothing was compared.")
+        said.append(f"No other {noun} has a number, so nothing was compared.")
     looks = [] if of == 1 or ranked.settling is None else ranked.settling.to_pylist()
     if looks:
         said.append(_settled_words(ranked, looks, level=level))
     said.append(
-        "Predictors are estimates; only training shows which set teaches best. See the page on "
-        "ranking for how well they predicted so far."
+        "Predictors are estimates; only training shows which set teaches best. docs/rank.md "
+        "reports how well they have predicted so far."
     )
     return said
 
@@ -164,8 +164,8 @@ def _settled_words(ranked: Ranked, rows: Sequence[Mapping[str, Any]], *, level: 
     asked = count(last["questions"], "question")
     return (
         f"After {asked} the first place is not settled at {percent}: the "
-        "stopping rule, which is stricter because it looks several times, would go on with "
-        f"{len(last['in_running'])}."
+        "stopping rule, which is stricter because it looks several times, would continue with "
+        f"{len(last['in_running'])} of them."
     )
 
 

@@ -222,7 +222,7 @@ def probe_sources(
     names = [name for name in names if name not in left_out]
     if len(names) < 2:  # noqa: PLR2004  (a contest)
         raise DataError(
-            f"fewer than two sources have the {needed} rows that the trainings need: {counts}",
+            f"fewer than two sources have the {needed} rows that the training runs need: {counts}",
             hint="lower examples, growth or sweep_examples",
         )
     rows, order, winner = trial.halve(names, predicted)

@@ -328,7 +328,7 @@ def teachers_of(path: Path) -> list[TeacherSettings]:
     ]
     names = [teacher.teacher_name for teacher in found]
     if len(set(names)) != len(names):
-        raise SettingsError(f"{path}: two teachers have one name", hint="give each a `name`")
+        raise SettingsError(f"{path}: two teachers have the same name", hint="give each a `name`")
     return found
 
 

@@ -173,7 +173,7 @@ def judged(root: Path, *, name: str | None = None) -> Judged:
     folder = RankFolder(run=RunFolder(root=root).existing())
     for path in (folder.answers, folder.standings):
         if not path.is_file():
-            raise RunError(f"{path}: is not there", hint="`tutelage rank teachers` writes it")
+            raise RunError(f"{path}: does not exist", hint="`tutelage rank teachers` writes it")
     manifest = folder.run.read_manifest()
     values: dict[str, dict[str, float]] = {}
     for row in pq.read_table(sound(folder.standings)).to_pylist():
@@ -211,7 +211,7 @@ def rank_agreement(
         DataError: Two of them share no answer.
     """
     if len(roots) < 2:  # noqa: PLR2004  (a pair)
-        raise SettingsError("agreement needs two rankings at least", hint="give their folders")
+        raise SettingsError("agreement needs at least two rankings", hint="give their folders")
     judges = _named(roots)
     common = [
         p

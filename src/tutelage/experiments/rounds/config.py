@@ -312,7 +312,7 @@ class RoundsSettings(RunSettings):
         for name in ("loops", "seeds"):
             values = getattr(self, name)
             if len(set(values)) != len(values):
-                raise ValueError(f"{name} names one twice")
+                raise ValueError(f"{name} contains a name twice")
         if self.rewrite.attempts and self.rewriter is None:
             raise ValueError("rewrite.attempts needs `teacher` or `rewrite.teacher`")
         return self

@@ -348,7 +348,7 @@ def in_brief(one: Round) -> dict[str, Any]:
     }
 
 
-_NOTE = "at most: the limits may end a loop earlier, and a round trains on what it selects"
+_NOTE = "at most this: the guard may end a loop earlier; a round trains only on what it selects"
 
 
 def estimate_rounds(
@@ -395,7 +395,8 @@ def estimate_rounds(
     if settings.rewrite.attempts and rewriter is not None and "gate" in settings.loops:
         times = (settings.rounds + 1) * len(settings.seeds) - done["gate"]
         work.append(_rewrites(settings, rewriter, len(originals), times=times, work=work))
-    finished = f"{sum(done.values())} finished rounds are left out" if any(done.values()) else None
+    rounds_done = sum(done.values())
+    finished = f"{rounds_done} rounds are finished and not counted" if rounds_done else None
     note = "; ".join(filter(None, [found.get("note"), finished, _NOTE]))
     return {**found, **summed(work), "note": note}
 

@@ -224,7 +224,7 @@ function marks(scale) {
         width: w + 0.3,
         height: tall + 0.3,
       },
-      svg("title", {}, answer.map ? `${count(all)} rows: ${count(refined)} kept refined, ${count(originals)} as they were` : `${count(all)} versions: ${count(refined)} chosen refinements, ${count(originals)} chosen originals`),
+      svg("title", {}, answer.map ? `${count(all)} rows: ${count(refined)} kept as rewrites, ${count(originals)} as originals` : `${count(all)} versions: ${count(refined)} chosen rewrites, ${count(originals)} chosen originals`),
     );
   });
 }
