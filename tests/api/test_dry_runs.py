@@ -10,7 +10,7 @@ import tutelage as tt
 from tests.pipeline.fakes import doors, rows, settings, write_rows
 from tests.tiny_student import save_student
 from tutelage import api
-from tutelage.api import Estimate
+from tutelage.api import Estimate, Result
 from tutelage.cli import main
 from tutelage.gate import TooFewRowsError
 from tutelage.pipeline import run_all
@@ -130,6 +130,9 @@ def test_every_command_with_a_dry_run_is_a_function_with_one(tiny: Path) -> None
     assert sorted(takes) == with_dry_run() == sorted(estimates(tiny))
 
 
+PLANNING = {"pilot", "variances", "seconds_per_cell"}
+
+
 @pytest.mark.parametrize("name", with_dry_run())
 def test_type_checkers_know_a_dry_run_from_a_result(name: str) -> None:
     function = inspect.unwrap(getattr(api, name))
@@ -137,18 +140,22 @@ def test_type_checkers_know_a_dry_run_from_a_result(name: str) -> None:
     kinds = []
     for variant in get_overloads(function):
         typed = inspect.signature(variant)
-        assert list(typed.parameters) == list(whole.parameters)
-        for parameter, known in whole.parameters.items():
-            one = typed.parameters[parameter]
+        if name == "prove" and typed.parameters["plan"].annotation == Literal[True]:
+            continue  # a plan has no dry run, and only it has a pilot
+        without = PLANNING if name == "prove" else set()
+        assert list(typed.parameters) == [p for p in whole.parameters if p not in without]
+        for parameter, one in typed.parameters.items():
+            known = whole.parameters[parameter]
             optional = known.default is not inspect.Parameter.empty
-            if parameter != "dry_run":
+            if parameter not in ("dry_run", "plan"):
                 assert one.annotation == known.annotation, parameter
                 assert (one.default is ...) == optional, parameter
         kinds.append((typed.parameters["dry_run"].annotation, typed.return_annotation))
     result, estimate, either = (returned for _, returned in kinds)
     assert [kind for kind, _ in kinds] == [Literal[False], Literal[True], bool]
-    assert (estimate, either) == (Estimate, whole.return_annotation)
-    assert result | Estimate == whole.return_annotation
+    planned = Result if name == "prove" else result
+    assert (estimate, either) == (Estimate, result | Estimate)
+    assert result | Estimate | planned == whole.return_annotation
     # mypy checks one call of each kind there
     calls = (Path(__file__).parent / "typed_calls.py").read_text()
     assert calls.count(f"tt.{name}(") == 3

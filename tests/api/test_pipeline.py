@@ -120,7 +120,7 @@ def test_an_open_student_is_used_and_stays_open() -> None:
     scores = tt.score(rows(3), student)
     assert set(scores["student"].to_pylist()) == {TableStudent(name="opened").fingerprint}
     assert student.model.candidates_read == 3  # type: ignore[attr-defined]
-    with pytest.raises(SettingsError, match="is open already"):
+    with pytest.raises(SettingsError, match="is already open"):
         tt.score(rows(3), student, dtype="float32")
 
 
@@ -287,7 +287,7 @@ def test_scores_are_data_for_another_student_and_tell_the_groups_of_a_difference
 def test_an_export_has_the_options_of_the_command_line() -> None:
     run = decided()
     assert "train_weight" not in tt.export(run, weights="off").column_names
-    with pytest.raises(SettingsError, match="to='trl'` has no routes"):
+    with pytest.raises(SettingsError, match="to='trl'` takes no routes"):
         tt.export(run, "trl", routes="routes.json")
     with pytest.raises(SettingsError, match="belong to push_to"):
         tt.export(run, push_sets=["random"])

@@ -251,11 +251,11 @@ def test_reasons_nobody_knows_are_explained_as_such(run: RunFolder) -> None:
 
 
 ONE_ROW: dict[str, tuple[str, Callable[[list[dict[str, object]]], object], str]] = {
-    "doubled version": ("candidates", lambda r: r.append(r[2]), "is there twice"),
+    "doubled version": ("candidates", lambda r: r.append(r[2]), "occurs twice"),
     "doubled id": (
         "candidates",
         lambda r: r[2].update(candidate_id=r[5]["candidate_id"]),
-        "is there twice",
+        "occurs twice",
     ),
     "no id": ("candidates", lambda r: r[2].update(candidate_id=None), "1 row has no candidate_id"),
     "no text": ("candidates", lambda r: r[0].update(messages=None), "status ok but no messages"),
@@ -265,10 +265,10 @@ ONE_ROW: dict[str, tuple[str, Callable[[list[dict[str, object]]], object], str]]
     "stranger": ("candidates", lambda r: r[2].update(example_id="of_nobody"), "'of_nobody'"),
     "lost original": ("candidates", lambda r: r.pop(0), "lacks 1 of the candidates that came"),
     "lost example": ("examples", lambda r: r.pop(), "has candidates of 1 example|has 5 rows"),
-    "doubled example": ("examples", lambda r: r.append(r[0]), "is there twice"),
-    "doubled score": ("scores", lambda r: r.append(r[0]), "is there twice"),
+    "doubled example": ("examples", lambda r: r.append(r[0]), "occurs twice"),
+    "doubled score": ("scores", lambda r: r.append(r[0]), "occurs twice"),
     "verdict": ("verdicts", lambda r: r[0].update(verdict="perhaps"), "'perhaps', which is none"),
-    "doubled verdict": ("verdicts", lambda r: r.append(r[0]), "is there twice"),
+    "doubled verdict": ("verdicts", lambda r: r.append(r[0]), "occurs twice"),
 }
 READERS: dict[str, Callable[[RunFolder], object]] = {
     "score": lambda run: score_run(

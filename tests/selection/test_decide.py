@@ -610,7 +610,7 @@ def test_the_scores_of_two_students_are_not_mixed():
             for name in ("small", "large")
         ]
     )
-    with pytest.raises(DataError, match="there twice") as error:
+    with pytest.raises(DataError, match="occurs twice") as error:
         select(**(given_ | {"scores": two}), settings=SelectSettings())
     assert "name one student" in error.value.hint
     selected = select(**(given_ | {"scores": two}), settings=SelectSettings(), student="large")

@@ -59,7 +59,7 @@ def test_what_varies_more_is_increased() -> None:
 
 
 def test_one_seed_can_neither_be_planned_nor_be_a_pilot() -> None:
-    with pytest.raises(DataError, match="1 seeds and 10 items"):
+    with pytest.raises(DataError, match="seeds: 1, items: 10"):
         design(Components(seed=1, item=1, rest=1), seeds=1, items=10, comparisons=1)
     with pytest.raises(DataError, match="two of each"):
         components_of(np.zeros((1, 10)))

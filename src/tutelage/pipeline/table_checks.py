@@ -392,7 +392,7 @@ class ContentCheck:
         if not len(twice):
             return None
         at = int(np.flatnonzero(codes == ordered[twice[0]])[0])
-        return f"{self._rule.what} {table[names[0]][at].as_py()!r} is there twice"
+        return f"{self._rule.what} {table[names[0]][at].as_py()!r} occurs twice"
 
 
 def unknown_ids(ids: "pa.ChunkedArray[Any]", known: "pa.ChunkedArray[Any]") -> list[str]:
