@@ -279,4 +279,4 @@ def test_turns_behind_tool_results_are_targets(folder, candidate_from, tmp_path)
 
 def test_the_doctor_says_that_a_template_reads_the_date(folder):
     problems = check_template(StudentSettings(model=folder))
-    assert any("template_date" in problem for problem in problems)
+    assert any("--template-date" in problem for problem in problems)

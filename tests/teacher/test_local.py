@@ -141,7 +141,7 @@ def test_a_teacher_that_cannot_be_found_is_an_error_without_a_request_to_the_hub
     unknown = LocalTeacher(TeacherSettings(kind="local", model="no-such-teacher"))
     (error,) = ask(unknown, request_for())
     assert isinstance(error, SettingsError)
-    assert str(error).startswith("teacher 'no-such-teacher': no such folder")
+    assert str(error).startswith("teacher 'no-such-teacher' is neither a folder nor")
     assert "smollm2-135m" in str(error.hint)
 
 
