@@ -246,7 +246,7 @@ def test_rows_of_a_version_without_filters_are_made_again(
 def test_a_task_that_the_harness_does_not_know_is_named(
     student: Path, folder: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(SettingsError, match="knows no task 'colors'"):
+    with pytest.raises(SettingsError, match="has no task 'colors'"):
         evaluated(student, folder, tmp_path / "out", harness_task="colors")
 
 

@@ -167,7 +167,7 @@ def test_explain_for_programs_has_the_verdict_and_its_numbers(root: Path) -> Non
         ),
         (
             {"status": "fitted", "gate": {"version": 0}},
-            "The quality gate of this run cannot be read: a ",
+            "The quality gate of this run cannot be read: ",
         ),
     ],
 )

@@ -284,7 +284,7 @@ def test_a_damaged_gate_is_found_before_a_selection(
     del stored["gate"]["detectors"][0]["trees"]
     run.quality_gate.write_text(json.dumps(stored))
     wanted = SelectSettings(rule="all_refined", quality_gate="calibrated")
-    with pytest.raises(RunError, match=r"quality_gate.json: not a quality gate of this version"):
+    with pytest.raises(RunError, match=r"quality_gate.json: gate.detectors.0.trees is missing"):
         decided(run, settings=wanted, student=None)
 
 

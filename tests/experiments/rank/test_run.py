@@ -89,7 +89,7 @@ def test_with_too_few_questions_nobody_is_called_surely_worse(tmp_path: Path) ->
     assert found.pairs.num_rows == 0
     said = in_words(found)
     assert not any("significantly worse" in sentence for sentence in said)
-    assert any("1 other cannot be distinguished" in sentence for sentence in said)
+    assert any("1 other does not differ significantly" in sentence for sentence in said)
 
 
 def test_the_sentences_name_the_level_that_was_asked_for(tmp_path: Path) -> None:
