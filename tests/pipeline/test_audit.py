@@ -422,7 +422,7 @@ def plain_rows() -> list[dict[str, str]]:
 
 
 @pytest.mark.model
-@pytest.mark.slow
+@pytest.mark.conformance
 def test_a_real_student_finds_planted_refusals(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "rows.jsonl", plain_rows())
     found = audit(data, student="smollm2-135m", out=tmp_path / "out", planted=60)
