@@ -212,7 +212,7 @@ def write_rejected(folder: Path, pairs: Path, numbers: range) -> Path:
     return path
 
 
-@pytest.mark.parametrize("rows", [90, 30])
+@pytest.mark.parametrize("rows", [pytest.param(90, marks=pytest.mark.conformance), 30])
 def test_what_a_person_rejected_never_passes(tmp_path: Path, rows: int) -> None:
     fitted = rows >= MIN_EXAMPLES
     pairs = write_pairs(tmp_path, rows)
