@@ -1,4 +1,4 @@
-"""Rewrites of rejected pairs: the teacher is told why the student rejected them.
+"""Rewrites of rejected pairs: the prompt gives the teacher the reason for the rejection.
 
     rejected candidate + complaint (+ the student's own attempt) --> teacher --> another candidate
 

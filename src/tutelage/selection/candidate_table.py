@@ -428,7 +428,7 @@ Purpose: TypeAlias = Literal["rule", "nulls", "cut", "mix", "permuted", "length_
 _HEX_DIGITS = 13
 """Hexadecimal digits of an MD5 that are used: 52 bits fit a float64 without rounding."""
 
-# A query keeps the order of an Arrow table's rows unless it is told that it need not.
+# DuckDB keeps the row order of an Arrow table (`preserve_insertion_order` is on by default).
 _RANDOM_QUERY = """
 select ('0x' || left(md5($salt || id), $digits))::bigint::double / $scale as draw from given
 """

@@ -141,7 +141,7 @@ DRIFT = table_schema(
 """drift.parquet: one row per set of texts and measure."""
 
 STANDINGS = table_schema(
-    column("domain", pa.string(), about="`all` stands for all domains together"),
+    column("domain", pa.string(), about="the domain, or `all` for all domains together"),
     column("predictor", pa.string()),
     column("entrant", pa.string()),
     column("better", pa.string(), about="higher, lower or neither"),
