@@ -76,6 +76,11 @@ _ALIKE = {
 """Faults with each other's signs."""
 _WEIGHTS = {"mild": 0.3}
 """Weight of a plant relative to a strong one."""
+_ALONE_WEIGHT = 0.1
+"""Weight of a plant's further view, without the numbers of its original. Such views teach detectors
+to judge originals. With the weight of the first view, they cost some students half of the faults
+in rewrites.
+"""
 
 
 class TooFewRowsError(DataError):
@@ -409,7 +414,7 @@ class _Fitting:
         self.signs = signs_of([r.features_F for r in user])
         self.strong_M = _is_strong(faulty)
         self.fault_M = self.index_of(faulty)
-        self.weight_M = np.array([_WEIGHTS.get(str(r.dose), 1.0) for r in faulty])
+        self.weight_M = np.array([_weight_of(r) for r in faulty])
         self.fold_N, self.fold_M = _folds(user, seed), _folds(faulty, seed)
         self.used_M = self._used(user, faulty)
         X_user, X_faulty = _matrix(user), _matrix(faulty)
@@ -541,6 +546,11 @@ def _log_odds(rows: Sequence[GateRow], detectors: Sequence[Detector]) -> Numbers
 
 def _matrix(rows: Sequence[GateRow]) -> Numbers:
     return np.stack([r.features_F for r in rows]) if rows else np.zeros((0, len(NAMES)))
+
+
+def _weight_of(plant: GateRow) -> float:
+    view = 1.0 if plant.measured else _ALONE_WEIGHT
+    return _WEIGHTS.get(str(plant.dose), 1.0) * view
 
 
 def _is_strong(rows: Sequence[GateRow]) -> NDArray[np.bool_]:
