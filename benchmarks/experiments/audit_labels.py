@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from audit_shares import readings
-from gate_comparison import ReadSet
+from gate_comparison import ReadSet, readings
 from gate_elsewhere import fitted, verdicts
 
 from tutelage.data import ORIGINAL, read

@@ -15,19 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gate_comparison import ReadSet, without
+from gate_comparison import ReadSet, readings
 
-from tutelage.data import ORIGINAL, RESPONSE_REFLECTION, content_hash
+from tutelage.data import content_hash
 from tutelage.errors import DataError
 from tutelage.experiments.audit.findings import (
     KINDS,
-    AuditReadings,
     crossed_gates,
     recommendation_of,
     sides_of,
 )
-from tutelage.gate import DIFFERENCES, GateRow
-from tutelage.pipeline.gate_stage import GateMaterial, GateVersion
 
 
 def exchanged_rows(found: ReadSet, *, fault: str, share: float) -> set[str]:
@@ -44,38 +41,6 @@ def with_the_fault(found: ReadSet, *, fault: str) -> ReadSet:
         name=found.name, row_id=found.row_id[own], part=found.part[own], what=found.what[own],
         X=found.X[own],
     )  # fmt: skip
-
-
-def readings(found: ReadSet, *, fault: str, exchanged: set[str]) -> AuditReadings:
-    """What an audit of these rows would have read."""
-    step = RESPONSE_REFLECTION if found.has_originals else ORIGINAL
-    versions, planted = [], []
-    for row_id, what, x_F in zip(found.row_id.tolist(), found.what.tolist(), found.X, strict=True):
-        if what == "original":
-            versions.append(_version(row_id, ORIGINAL, x_F))
-        elif what == (fault if row_id in exchanged else "clean"):
-            versions.append(_version(row_id, step, x_F))
-        elif what != "clean" and row_id not in exchanged:
-            row = GateRow(example_id=row_id, features_F=x_F, fault=what, dose="strong")
-            planted.append(row)
-            if found.has_originals:
-                alone_F = without(x_F[None], DIFFERENCES)[0]
-                planted.append(
-                    GateRow(example_id=row_id, features_F=alone_F, fault=what, dose="strong",
-                            measured=False)
-                )  # fmt: skip
-    return AuditReadings(
-        material=GateMaterial(
-            versions=versions, unread={}, clean=(), planted=planted,
-            planted_examples=len({r.example_id for r in planted}),
-        )
-    )  # fmt: skip
-
-
-def _version(row_id: str, step: str, x_F: Any) -> GateVersion:
-    return GateVersion(
-        candidate_id=f"{row_id} {step}", example_id=row_id, step=step, features_F=x_F
-    )
 
 
 def estimates(

@@ -4,15 +4,17 @@
         --out gate-sets.csv.gz --table gate-sets.json
 
 Everything that is fitted (a gate, a threshold, a length band) is fitted on one half of a set and
-measured on the other, and the other way round. Clean rows are the last versions as they came; they
-count whether or not they look like a fault. `--out` gets a line for each text that was judged: ids
-and numbers, no text. `--table` gets the shares with their Wilson intervals.
+measured on the other, and the other way round. The gate is fitted as `tutelage audit` fits it.
+Clean rows are the last versions as they came, and originals are counted on their own; both count
+whether or not they look like a fault. `--out` gets a line for each text that was judged: ids and
+numbers, no text. `--table` gets the shares with their Wilson intervals.
 """
 
 import argparse
 import gzip
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,17 +23,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tutelage.gate import (
-    DIFFERENCES,
-    NAMES,
-    CalibratedGate,
-    GateRow,
-    Part,
-    fit_gate,
-    pooled_results,
-    share_of,
-)
+from tutelage.data import ORIGINAL, RESPONSE_REFLECTION
+from tutelage.experiments.audit.findings import AuditReadings, CrossedGates, crossed_gates
+from tutelage.gate import DIFFERENCES, NAMES, GateRow, Part, fit_gate, share_of
 from tutelage.gate.text_signs import sign_of
+from tutelage.pipeline.gate_stage import GateMaterial, GateVersion
 from tutelage.selection import SelectSettings, select
 
 Numbers = NDArray[np.float64]
@@ -73,10 +69,13 @@ class ReadSet:
         return bool((self.what == "original").any())
 
     @property
-    def as_a_run(self) -> "ReadSet":
-        """The same with originals as further clean rows, as a run fits its gate."""
-        clean = np.where(self.what == "original", "clean", self.what)
-        return replace(self, what=clean)
+    def alone(self) -> "ReadSet":
+        """The same as if it had no originals."""
+        own = self.judged
+        return replace(
+            self, row_id=self.row_id[own], part=self.part[own], what=self.what[own],
+            X=without(self.X[own], DIFFERENCES),
+        )  # fmt: skip
 
     @property
     def faults(self) -> list[str]:
@@ -106,20 +105,43 @@ def without(X: Numbers, names: Sequence[str]) -> Numbers:
     return found
 
 
-def crossed(found: ReadSet, X: Numbers, *, budget: float) -> tuple[Flags, list[CalibratedGate]]:
-    """Which texts are refused by the gate that was fitted on the other half, and both gates."""
-    halves: dict[str, Part] = {
-        str(k): "fit" if p == "fit" else "held_out"
-        for k, p in zip(found.row_id, found.part, strict=True)
-    }
-    others: dict[str, Part] = {k: "held_out" if p == "fit" else "fit" for k, p in halves.items()}
-    rows = found.gate_rows(X)
-    gates = [fit_gate(rows, max_false_refusals=budget, seed=0, parts=p) for p in (halves, others)]
-    refused = np.zeros(len(X), dtype=np.bool_)
-    for gate, part in zip(gates, ("held_out", "fit"), strict=True):
-        own = found.part == part
-        refused[own] = (gate.excess(X[own]) > 0).any(axis=1)
-    return refused, gates
+def readings(found: ReadSet, *, fault: str = "", exchanged: Collection[str] = ()) -> AuditReadings:
+    """What an audit of these rows would have read; some rows exchanged for the same with a fault."""
+    step = RESPONSE_REFLECTION if found.has_originals else ORIGINAL
+    versions, planted = [], []
+    for row_id, what, x_F in zip(found.row_id.tolist(), found.what.tolist(), found.X, strict=True):
+        if what == "original":
+            versions.append(_version(row_id, ORIGINAL, x_F))
+        elif what == (fault if row_id in exchanged else "clean"):
+            versions.append(_version(row_id, step, x_F))
+        elif what != "clean" and row_id not in exchanged:
+            row = GateRow(example_id=row_id, features_F=x_F, fault=what, dose="strong")
+            planted.append(row)
+            if found.has_originals:
+                alone_F = without(x_F[None], DIFFERENCES)[0]
+                planted.append(replace(row, features_F=alone_F, measured=False))
+    return AuditReadings(
+        material=GateMaterial(
+            versions=versions, unread={}, clean=(), planted=planted,
+            planted_examples=len({r.example_id for r in planted}),
+        )
+    )  # fmt: skip
+
+
+def _version(row_id: str, step: str, x_F: Numbers) -> GateVersion:
+    return GateVersion(
+        candidate_id=f"{row_id} {step}", example_id=row_id, step=step, features_F=x_F
+    )
+
+
+def crossed(found: ReadSet, X: Numbers, *, budget: float) -> tuple[Flags, CrossedGates]:
+    """Which texts are rejected by the gate that was fitted on the other half, and both gates."""
+    gates = crossed_gates(readings(replace(found, X=X)), max_false_refusals=budget, seed=0)
+    rows = [
+        GateRow(example_id=row_id, features_F=x_F)
+        for row_id, x_F in zip(found.row_id.tolist(), X, strict=True)
+    ]
+    return (gates.excess(rows) > 0).any(axis=1), gates
 
 
 def above(found: ReadSet, values: Numbers, *, budget: float) -> Flags:
@@ -195,9 +217,9 @@ def methods(found: ReadSet, *, budget: float) -> dict[str, Flags]:
 
 
 def shares(found: ReadSet, refused: Flags) -> dict[str, dict[str, float]]:
-    """Refused texts by what they are."""
+    """Rejected texts by what they are."""
     table = {}
-    for what in ["clean", *found.faults]:
+    for what in ["clean", *(["original"] if found.has_originals else []), *found.faults]:
         own = refused[found.what == what]
         share = share_of(int(own.sum()), len(own))
         table[what] = {
@@ -237,7 +259,7 @@ def compared(found: ReadSet, *, budget: float) -> tuple[dict[str, Any], dict[str
         "the same without the end of the turn": endless,
         **methods(found, budget=budget),
     }
-    clean = [g.false_refusals for g in gates]
+    clean = [g.false_refusals for g in gates.both]
     return {
         "set": found.name,
         "rows": int((found.what == "clean").sum()),
@@ -245,7 +267,7 @@ def compared(found: ReadSet, *, budget: float) -> tuple[dict[str, Any], dict[str
         "clean, not suspected": {
             "refused": sum(s.count for s in clean), "rows": sum(s.rows for s in clean),
         },
-        "suspected": [dict(g.suspected) for g in gates],
+        "suspected": dict(sorted(Counter(gates.suspected.values()).items())),
         "left_out": {
             r.fault: {
                 "auc": round(r.auc, 3),
@@ -253,7 +275,7 @@ def compared(found: ReadSet, *, budget: float) -> tuple[dict[str, Any], dict[str
                 "refused": None if r.left_out_refused is None else r.left_out_refused.count,
                 "rows": r.refused.rows,
             }
-            for r in pooled_results(gates)
+            for r in gates.results
         },
     }, by_method  # fmt: skip
 
@@ -262,16 +284,14 @@ def write_raw(path: Path, sets: Sequence[tuple[ReadSet, Mapping[str, Flags]]]) -
     """A line for each text: ids and numbers."""
     numbers = ("log_ifd", "log_r_ifd", "surprise", "rsr", "log_tokens")
     with gzip.GzipFile(path, "wb", mtime=0) as packed:
-        lines = [["set", "row_id", "part", "what", "gate", "gate_of_run", "no_student", *numbers]]
+        lines = [["set", "row_id", "part", "what", "gate", "no_student", *numbers]]
         for found, refused in sets:
-            judged = found.judged | ("gate of a run" in refused)
-            for i in np.flatnonzero(judged).tolist():
-                values = [f"{found.column(n)[i]:.5g}" for n in numbers]
+            for i, what in enumerate(found.what.tolist()):
                 lines.append(
-                    [found.name, found.row_id[i][:12], found.part[i], found.what[i],
+                    [found.name, found.row_id[i][:12], found.part[i], what,
                      str(int(refused["calibrated gate"][i])),
-                     str(int(refused["gate of a run"][i])) if "gate of a run" in refused else "",
-                     str(int(refused["the same without a student"][i])), *values]
+                     str(int(refused["the same without a student"][i])),
+                     *(f"{found.column(n)[i]:.5g}" for n in numbers)]
                 )  # fmt: skip
         packed.write("".join(",".join(line) + "\n" for line in lines).encode())
 
@@ -290,9 +310,9 @@ def main() -> None:
         table, refused = compared(found, budget=given.budget)
         raw.append((found, refused))
         if found.has_originals:
-            more, more_refused = compared(found.as_a_run, budget=given.budget)
-            table["with originals as clean rows"] = more
-            refused["gate of a run"] = more_refused["calibrated gate"]
+            alone = found.alone
+            refused_alone, _ = crossed(alone, alone.X, budget=given.budget)
+            table["fitted without originals"] = shares(alone, refused_alone)
         tables.append(table)
         print(json.dumps(table, indent=1), flush=True)
     across = [

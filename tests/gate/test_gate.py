@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.gate.gate_rows import CountingStudent, fit_rows, gate_rows, read_one
 from tutelage.errors import DataError, SettingsError
 from tutelage.gate import (
+    DIFFERENCES,
     FAULTS,
     NAMES,
     VERSION,
@@ -159,3 +161,33 @@ def test_every_planted_fault_can_be_read(fault: str) -> None:
     text = plant(row, fault=fault, dose="strong", others=ROWS, seed=0).response
     numbers = features_of(read_one(student, "x", row, str(text)))
     assert len(numbers) == len(NAMES)
+
+
+def _hard_to_see_alone() -> list[GateRow]:
+    """Rows with a fault that only the difference from the original shows clearly."""
+    draw, differences = np.random.default_rng(0), len(DIFFERENCES)
+    rows = []
+    for number in range(120):
+        name = f"row {number}"
+        original_F, rewrite_F, plant_F = draw.normal(size=(3, len(NAMES)))
+        original_F[-differences:] = np.nan
+        plant_F[-1] += 6.0
+        plant_F[:3] += 1.0
+        alone_F = plant_F.copy()
+        alone_F[-differences:] = np.nan
+        planted = GateRow(example_id=name, features_F=plant_F, fault="mismatch", dose="strong")
+        rows += [
+            GateRow(example_id=name, features_F=original_F),
+            GateRow(example_id=name, features_F=rewrite_F),
+            planted,
+            replace(planted, features_F=alone_F, measured=False),
+        ]
+    return rows
+
+
+def test_plants_without_their_original_do_not_hide_a_fault_in_rewrites() -> None:
+    first, *others = _hard_to_see_alone()
+    told = replace(first, suspected="mismatch")  # so nothing else is looked for among these rows
+    gate = fit_gate([told, *others], max_false_refusals=0.05, seed=0)
+    assert gate.results[0].refused.fraction > 0.9  # 62 % where both views weigh the same
+    assert gate.false_refusals.fraction <= 0.05

@@ -238,7 +238,9 @@ def with_suspected(
     enough = sum(s is None for s in found) >= _LEAST_CLEAN
     for _ in range(_ROUNDS if faulty and enough else 0):
         clean_N = np.array([f is None for f in found], dtype=np.bool_)
-        quick = _Fitting(user, faulty, names, clean_N, seed=seed, trees=_QUICK_TREES)
+        quick = _Fitting(
+            user, faulty, names, clean_N, seed=seed, trees=_QUICK_TREES, alone_weight=1.0
+        )
         among_N = suspected_rows(
             user_N_D=quick.user_odds_N_D, planted_M_D=quick.faulty_odds_M_D,
             fault_M=quick.fault_M, strong_M=quick.strong_M, sign_N=sign_N,
@@ -408,13 +410,14 @@ class _Fitting:
         *,
         seed: int,
         trees: int = TREES,
+        alone_weight: float = _ALONE_WEIGHT,
     ) -> None:
         self.faults = list(faults)
         self.clean_N = clean_N
         self.signs = signs_of([r.features_F for r in user])
         self.strong_M = _is_strong(faulty)
         self.fault_M = self.index_of(faulty)
-        self.weight_M = np.array([_weight_of(r) for r in faulty])
+        self.weight_M = np.array([_weight_of(r, alone_weight) for r in faulty])
         self.fold_N, self.fold_M = _folds(user, seed), _folds(faulty, seed)
         self.used_M = self._used(user, faulty)
         X_user, X_faulty = _matrix(user), _matrix(faulty)
@@ -548,8 +551,8 @@ def _matrix(rows: Sequence[GateRow]) -> Numbers:
     return np.stack([r.features_F for r in rows]) if rows else np.zeros((0, len(NAMES)))
 
 
-def _weight_of(plant: GateRow) -> float:
-    view = 1.0 if plant.measured else _ALONE_WEIGHT
+def _weight_of(plant: GateRow, alone: float) -> float:
+    view = 1.0 if plant.measured else alone
     return _WEIGHTS.get(str(plant.dose), 1.0) * view
 
 

@@ -20,11 +20,12 @@ from tutelage.stats.intervals import Share, share_of
 
 Numbers = NDArray[np.float64]
 
-VERSION = 5
+VERSION = 6
 """Version of the file and of the features; a run fits a gate of another version again."""
-_READABLE = (2, 3, 4, VERSION)
+_READABLE = (2, 3, 4, 5, VERSION)
 """Versions whose gates can be read: version 3 adds features, version 4 counts more text signs,
-version 5 looks for frequent faults only among rows as long as the planted ones."""
+version 5 looks for frequent faults only among rows as long as the planted ones, version 6 weighs
+plants without the numbers of their original less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
