@@ -76,15 +76,14 @@ def texts_of(path: Path, *, planted: int, seed: int) -> list[tuple[str, str, str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sets", nargs="+", type=Path)
-    parser.add_argument("--model", type=Path, required=True, help="folder")
+    parser.add_argument("--model", type=Path, help="folder; by default only words are compared")
     parser.add_argument("--planted", type=int, default=90)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    embedders: dict[str, Embed] = {
-        "words": make_embedder(WordsEmbedder()).embed,
-        given.model.name: hidden_states(given.model),
-    }
+    embedders: dict[str, Embed] = {"words": make_embedder(WordsEmbedder()).embed}
+    if given.model is not None:
+        embedders[given.model.name] = hidden_states(given.model)
     lines = []
     for path in given.sets:
         texts = texts_of(path, planted=given.planted, seed=given.seed)

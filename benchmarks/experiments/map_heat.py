@@ -2,8 +2,9 @@
 
     python benchmarks/experiments/map_heat.py docs/experiments/raw --picture docs/images/where-choosing-pays-map.svg
 
-A cell is the student's choice minus permuted (does it matter which rewrites are rejected?) or minus ungated (is it
-better than keeping all?), with a star where the interval excludes 0. A comparison that was not trained is empty.
+A cell is the student's choice minus permuted (does it matter which rewrites are rejected?), the choice minus ungated
+(is it better than keeping all?) or the oracle minus ungated (could any choice be?), with a star where the interval
+excludes 0. A comparison that was not trained is empty.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from map_table import OPEN, difference, read_arms, tasks_of
+from map_table import OPEN, all_arms, difference, tasks_of
 
 from tutelage.reporting.svg import LIGHT, svg_of
 from tutelage.stats.paired_design import Interval
@@ -33,9 +34,18 @@ class Cell:
     gain_files: tuple[str, ...] = ()
 
     @property
-    def arms(self) -> tuple[str, str]:
-        return f"permuted{'' if self.choice == 'choice' else '_gated'}", "ungated"
+    def comparisons(self) -> dict[str, tuple[str, str]]:
+        """Arms that are compared, by what the panel is called."""
+        permuted = "permuted" if self.choice == "choice" else "permuted_gated"
+        return {
+            "choice minus random rejections": (self.choice, permuted),
+            "choice minus all rewrites": (self.choice, "ungated"),
+            "oracle minus all rewrites": ("oracle", "ungated"),
+        }
 
+
+SHARED = ("mismatch", "echo", "truncated")
+"""Experiments that share the seeds of the oracle, with half of the rewrites faulty."""
 
 CELLS = (
     Cell(
@@ -52,7 +62,7 @@ CELLS = (
 )  # fmt: skip
 
 
-def found(folder: Path, cell: Cell, against: str, *, gain: bool) -> Interval | None:
+def found(folder: Path, cell: Cell, arms: tuple[str, str], *, gain: bool) -> Interval | None:
     """The comparison of a cell: from its first file with both arms."""
     for name in (cell.gain_files if gain else ()) or cell.files:
         path = folder / f"map-{name}.csv.gz"
@@ -60,7 +70,8 @@ def found(folder: Path, cell: Cell, against: str, *, gain: bool) -> Interval | N
             continue
         for task in tasks_of(path):
             if (task != OPEN) == gain:
-                i = difference(read_arms(path, task), cell.choice, against)
+                others = SHARED if cell.share == "50 %" else ()
+                i = difference(all_arms(folder, name, others, task), *arms)
                 if i is not None:
                     return i
     return None
@@ -70,14 +81,12 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
     """What is drawn: a row for each cell of each panel."""
     rows = []
     for cell in CELLS:
-        for against, words in zip(
-            cell.arms, ("minus random rejections", "minus all rewrites"), strict=True
-        ):
+        for words, arms in cell.comparisons.items():
             for gain in (False, True):
-                i = found(folder, cell, against, gain=gain)
+                i = found(folder, cell, arms, gain=gain)
                 outcome = "gain from the instruction" if gain else "open references"
                 row = {
-                    "panel": f"{outcome}: choice {words}",
+                    "panel": f"{outcome}: {words}",
                     "fault": cell.fault,
                     "share": cell.share,
                 }
