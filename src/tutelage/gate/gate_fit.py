@@ -77,9 +77,8 @@ _ALIKE = {
 _WEIGHTS = {"mild": 0.3}
 """Weight of a plant relative to a strong one."""
 _ALONE_WEIGHT = 0.1
-"""Weight of a plant's further view, without the numbers of its original. Such views teach detectors
-to judge originals. With the weight of the first view, they cost some students half of the faults
-in rewrites.
+"""Weight of a plant's second view, without the numbers of its original. Second views teach the
+detectors to judge originals. With weight 1, some students find only half of two faults in rewrites.
 """
 
 
