@@ -8,7 +8,8 @@ Each set is a draw of short rows, written to `WORK/NAME.jsonl` and audited into 
 `tutelage audit` would do it. `WORK/NAME.npz` holds the features of every version and of every
 planted fault, for gate_comparison.py. `--only-read` makes no audit, and reads the faults of
 `--faults` alone. Readings are cached, so a killed run continues; `--only-cached` takes what was read
-before it was killed, and counts the rest as not read.
+before it was killed, and counts the rest as not read. `--dose mild` plants the mild dose instead, into
+`WORK/NAME-mild.npz`, for gate_doses.py.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from tutelage.experiments.audit import AuditSettings, audit_data
 from tutelage.experiments.audit.findings import half_of
 from tutelage.experiments.audit.run import PLANTS, draw_sample
 from tutelage.gate import FAULTS, MIN_EXAMPLES
+from tutelage.gate.planted_faults import DOSES, Dose
 from tutelage.pipeline import gate_stage
 from tutelage.pipeline.config import checked
 from tutelage.pipeline.resources import Doors, opened_student
@@ -170,13 +172,16 @@ def audited(name: str, rows: Sequence[dict[str, Any]], given: argparse.Namespace
     )  # fmt: skip
     doors = Doors(open_student=Recalled) if given.only_cached else Doors()
     found = {} if given.only_read else audit_data(settings, progress=Silent(), doors=doors)
-    columns = _features(settings, doors, faults=given.faults, read_plants=given.planted > 0)
-    np.savez_compressed(given.work / f"{name}.npz", **columns)
+    columns = _features(
+        settings, doors, faults=given.faults, read_plants=given.planted > 0, dose=given.dose
+    )
+    ending = "" if given.dose == "strong" else f"-{given.dose}"
+    np.savez_compressed(given.work / f"{name}{ending}.npz", **columns)
     return found
 
 
 def _features(
-    settings: AuditSettings, doors: Doors, *, faults: Sequence[str], read_plants: bool
+    settings: AuditSettings, doors: Doors, *, faults: Sequence[str], read_plants: bool, dose: Dose
 ) -> dict[str, Any]:
     """What an audit reads, as columns; from the cache, if it read it.
 
@@ -191,7 +196,7 @@ def _features(
     plants = [
         p
         for p in gate_stage._plants(  # noqa: SLF001
-            drawn_from, settings.gate, PLANTS["doses"], PLANTS["held_out_fraction"]
+            drawn_from, settings.gate, (dose,), PLANTS["held_out_fraction"]
         )
         if p[1] in faults and read_plants
     ]
@@ -232,6 +237,7 @@ def main() -> None:
     parser.add_argument("--longest", type=int, default=220)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--faults", nargs="+", choices=FAULTS, default=FAULTS)
+    parser.add_argument("--dose", choices=DOSES, default="strong")
     parser.add_argument("--only-read", action="store_true")
     parser.add_argument("--only-cached", action="store_true")
     given = parser.parse_args()
