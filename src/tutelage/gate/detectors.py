@@ -1,14 +1,15 @@
-"""Detectors of single faults: small boosted trees over the features, readable as JSON.
+"""Detectors of single faults: small boosted trees and a linear model, readable as JSON.
 
 One detector distinguishes one fault from clean rows. A gate needs several detectors because faults
 differ in opposite directions: scrambled text is surprising, an echo is not. The trees are few and
-of depth 2, so the features that they use can be listed. A fitted detector consists of plain
-numbers: applying it needs no other library and loads no pickle.
+of depth 2, so the features that they use can be listed. Trees alone give the same log-odds to all
+rows beyond their last thresholds; the linear model still ranks these. A fitted detector consists of
+plain numbers: applying it needs no other library and loads no pickle.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -31,6 +32,13 @@ _PENALTY = 1.0
 _MIN_WEIGHT = 2.0
 """Least sum of hessians in a leaf, so that no leaf rests on a handful of rows."""
 _MOST_LOG_ODDS = 4.0
+_LINEAR_SHARE = 0.5
+"""Share of the linear model in the log-odds; the rest comes from the trees."""
+_RIDGE = 1.0
+_LEAST_SCALE = 0.1
+"""Least scale of a feature, as a share of its standard deviation over clean and faulty rows."""
+_NEWTON_STEPS = 25
+_MOST_LINEAR = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +93,40 @@ class Tree:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Linear:
+    """Logistic regression on scaled features.
+
+    A feature is scaled by its center and scale among the clean rows, then its sign is kept and the
+    logarithm of one plus its size taken, so that a single extreme value does not decide. A missing
+    feature counts as the center.
+
+    Attributes:
+        start: Log-odds of a row with all features at their centers.
+        centers: Of each feature.
+        scales: Of each feature, positive.
+        weights: Of each scaled feature.
+    """
+
+    start: float
+    centers: tuple[float, ...]
+    scales: tuple[float, ...]
+    weights: tuple[float, ...]
+
+    def parts(self, X_N_F: Numbers) -> Numbers:
+        """Contribution of each feature to the log-odds of each row, shape (N, F)."""
+        scaled_N_F = _scaled(X_N_F, np.array(self.centers), np.array(self.scales))
+        found: Numbers = scaled_N_F * np.array(self.weights)
+        return found
+
+    def log_odds(self, X_N_F: Numbers) -> Numbers:
+        """Log-odds of each row, within -30 and 30."""
+        found: Numbers = np.clip(
+            self.start + self.parts(X_N_F).sum(axis=1), -_MOST_LINEAR, _MOST_LINEAR
+        )
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Detector:
     """Detector of rows with one fault.
 
@@ -92,23 +134,28 @@ class Detector:
         fault: The name of the fault.
         start: Log-odds before the first tree.
         trees: Added up.
+        linear: Averaged with the sum of the trees; None for trees alone.
     """
 
     fault: str
     start: float
     trees: tuple[Tree, ...]
+    linear: Linear | None = None
 
     def log_odds(self, X_N_F: Numbers) -> Numbers:
         """Log-odds of the fault for each row; positive where the fault is more likely than not."""
         total_N = np.full(len(X_N_F), self.start)
         for tree in self.trees:
             total_N = total_N + tree.log_odds(X_N_F)
-        return total_N
+        if self.linear is None:
+            return total_N
+        return (1 - _LINEAR_SHARE) * total_N + _LINEAR_SHARE * self.linear.log_odds(X_N_F)
 
     def evidence(self, x_F: Numbers, *, names: Sequence[str]) -> dict[str, float]:
         """Contribution of each feature to the log-odds of one row.
 
-        A tree's value goes in equal parts to the features that it asked on the way of this row.
+        A tree's value goes in equal parts to the features that it asked on the way of this row. The
+        linear model adds its own part of each feature.
 
         Args:
             x_F: The features of the row.
@@ -118,12 +165,18 @@ class Detector:
             Log-odds by feature, the largest first; features without a part are left out.
         """
         parts: dict[str, float] = {}
+        share = 1.0 if self.linear is None else 1 - _LINEAR_SHARE
         for tree in self.trees:
-            value = float(tree.log_odds(x_F[None, :])[0])
+            value = share * float(tree.log_odds(x_F[None, :])[0])
             asked = _asked(tree, x_F)
             for feature in asked:
                 name = names[feature]
                 parts[name] = parts.get(name, 0.0) + value / len(asked)
+        if self.linear is not None:
+            own_F = _LINEAR_SHARE * self.linear.parts(x_F[None, :])[0]
+            for name, value, x in zip(names, own_F.tolist(), x_F.tolist(), strict=True):
+                if value != 0 and not math.isnan(x):
+                    parts[name] = parts.get(name, 0.0) + value
         return dict(sorted(parts.items(), key=lambda item: (-item[1], item[0])))
 
     def as_json(self, *, names: Sequence[str]) -> dict[str, Any]:
@@ -140,6 +193,7 @@ class Detector:
                 }
                 for tree in self.trees
             ],
+            "linear": None if self.linear is None else _linear_json(self.linear, names),
         }
 
     @classmethod
@@ -159,7 +213,10 @@ class Detector:
                 )
                 for tree in stored["trees"]
             )
-            return cls(fault=str(stored["fault"]), start=float(stored["start"]), trees=trees)
+            return cls(
+                fault=str(stored["fault"]), start=float(stored["start"]), trees=trees,
+                linear=_linear_from(stored.get("linear"), names),
+            )  # fmt: skip
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise DataError(
                 f"not a detector of this version: {type(error).__name__}: {error}",
@@ -189,7 +246,74 @@ def fit_detector(
     """
     weights_N = np.ones(len(faulty_N)) if weight_N is None else weight_N
     task = Task(fault=fault, clean_N=~faulty_N * weights_N, faulty_N=faulty_N * weights_N)
-    return fit_detectors([task], bins=Bins.of(X_N_F), trees=trees)[0]
+    return with_linear(fit_detectors([task], bins=Bins.of(X_N_F), trees=trees), [task], X_N_F)[0]
+
+
+def fit_linear(task: "Task", X_N_F: Numbers) -> Linear:
+    """Fit the linear model of one detector: ridge logistic regression by Newton's method.
+
+    Args:
+        task: Weights of the clean and the faulty rows; both count the same in total.
+        X_N_F: Features of all rows, NaN where missing.
+    """
+    weight_N = task.clean_N / task.clean_N.sum() + task.faulty_N / task.faulty_N.sum()
+    used_N = weight_N > 0
+    X_N_F, weight_N, y_N = X_N_F[used_N], weight_N[used_N], task.faulty_N[used_N] > 0
+    weight_N = weight_N * len(weight_N) / 2
+    center_F, scale_F = _center_and_scale(X_N_F, clean_N=~y_N)
+    Z_N_F = np.column_stack([np.ones(len(X_N_F)), _scaled(X_N_F, center_F, scale_F)])
+    penalty_F = np.full(Z_N_F.shape[1], _RIDGE)
+    penalty_F[0] = 1e-6
+    b_F = np.zeros(Z_N_F.shape[1])
+    for _ in range(_NEWTON_STEPS):
+        p_N = 1 / (1 + np.exp(-np.clip(Z_N_F @ b_F, -_MOST_LINEAR, _MOST_LINEAR)))
+        gradient_F = Z_N_F.T @ (weight_N * (y_N - p_N)) - penalty_F * b_F
+        curved_F_F = (Z_N_F * (weight_N * p_N * (1 - p_N))[:, None]).T @ Z_N_F
+        step_F = np.linalg.solve(curved_F_F + np.diag(penalty_F), gradient_F)
+        b_F = b_F + step_F
+        if np.abs(step_F).max() < 1e-6:  # noqa: PLR2004
+            break
+    return Linear(
+        start=float(b_F[0]), centers=tuple(center_F.tolist()), scales=tuple(scale_F.tolist()),
+        weights=tuple(b_F[1:].tolist()),
+    )  # fmt: skip
+
+
+def with_linear(
+    detectors: Sequence[Detector], tasks: Sequence["Task"], X_N_F: Numbers
+) -> list[Detector]:
+    """Detectors of trees, each with the linear model of its task.
+
+    Args:
+        detectors: As `fit_detectors` gives them for the tasks.
+        tasks: What they were fitted on.
+        X_N_F: Features of all rows, NaN where missing.
+    """
+    return [
+        replace(detector, linear=fit_linear(task, X_N_F))
+        for detector, task in zip(detectors, tasks, strict=True)
+    ]
+
+
+def _center_and_scale(X_N_F: Numbers, *, clean_N: NDArray[np.bool_]) -> tuple[Numbers, Numbers]:
+    """Median and interquartile range of the clean rows; 0 and 1 for a feature that is missing."""
+    center_F, scale_F = np.zeros(X_N_F.shape[1]), np.ones(X_N_F.shape[1])
+    for f in range(X_N_F.shape[1]):
+        known_N = ~np.isnan(X_N_F[:, f])
+        own = X_N_F[known_N & clean_N, f]
+        if len(own) == 0:
+            continue
+        low, center_F[f], high = np.quantile(own, (0.25, 0.5, 0.75))
+        spread = float(X_N_F[known_N, f].std())
+        scale = max((high - low) / 1.35, _LEAST_SCALE * spread) if high > low else spread
+        scale_F[f] = scale if scale > 0 else 1.0
+    return center_F, scale_F
+
+
+def _scaled(X_N_F: Numbers, center_F: Numbers, scale_F: Numbers) -> Numbers:
+    Z_N_F = (X_N_F - center_F) / scale_F
+    found: Numbers = np.nan_to_num(np.sign(Z_N_F) * np.log1p(np.abs(Z_N_F)), nan=0.0)
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -394,6 +518,31 @@ def _asked(tree: Tree, x_F: Numbers) -> list[int]:
 def _four(values: Sequence[float]) -> tuple[float, float, float, float]:
     a, b, c, d = map(float, values)
     return a, b, c, d
+
+
+def _linear_json(linear: Linear, names: Sequence[str]) -> dict[str, Any]:
+    return {
+        "start": linear.start,
+        "features": {
+            name: {"center": center, "scale": scale, "weight": weight}
+            for name, center, scale, weight in zip(
+                names, linear.centers, linear.scales, linear.weights, strict=True
+            )
+        },
+    }
+
+
+def _linear_from(stored: Mapping[str, Any] | None, names: Sequence[str]) -> Linear | None:
+    if stored is None:
+        return None
+    features = [stored["features"][name] for name in names]
+    scales = tuple(float(f["scale"]) for f in features)
+    if not all(scale > 0 for scale in scales):
+        raise ValueError("a scale is not positive")
+    return Linear(
+        start=float(stored["start"]), centers=tuple(float(f["center"]) for f in features),
+        scales=scales, weights=tuple(float(f["weight"]) for f in features),
+    )  # fmt: skip
 
 
 def _split_json(split: Split | None, names: Sequence[str]) -> dict[str, Any] | None:

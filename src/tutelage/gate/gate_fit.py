@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tutelage.errors import DataError, SettingsError
 from tutelage.gate.contamination import contamination_of, suspected_rows
-from tutelage.gate.detectors import TREES, Bins, Detector, Task, fit_detectors
+from tutelage.gate.detectors import TREES, Bins, Detector, Task, fit_detectors, with_linear
 from tutelage.gate.features import NAMES
 from tutelage.gate.gate_model import CalibratedGate, FaultResult
 from tutelage.gate.planted_faults import Part
@@ -238,8 +238,9 @@ def with_suspected(
     for _ in range(_ROUNDS if faulty and enough else 0):
         clean_N = np.array([f is None for f in found], dtype=np.bool_)
         quick = _Fitting(
-            user, faulty, names, clean_N, seed=seed, trees=_QUICK_TREES, alone_weight=1.0
-        )
+            user, faulty, names, clean_N, seed=seed, trees=_QUICK_TREES, alone_weight=1.0,
+            linear=False,
+        )  # fmt: skip
         among_N = suspected_rows(
             user_N_D=quick.user_odds_N_D, planted_M_D=quick.faulty_odds_M_D,
             fault_M=quick.fault_M, strong_M=quick.strong_M, sign_N=sign_N,
@@ -410,6 +411,7 @@ class _Fitting:
         seed: int,
         trees: int = TREES,
         alone_weight: float = _ALONE_WEIGHT,
+        linear: bool = True,
     ) -> None:
         self.faults = list(faults)
         self.clean_N = clean_N
@@ -424,6 +426,8 @@ class _Fitting:
         everything = range(-1, FOLDS)  # -1: no fold is left out
         tasks = [self._task(d, left_out=fold) for fold in everything for d in range(len(faults))]
         fitted = fit_detectors(tasks, bins=Bins.of(X_all), trees=trees)
+        if linear:
+            fitted = with_linear(fitted, tasks, X_all)
         self._whole = tuple(fitted[: len(faults)])
         odds = np.zeros((len(X_all), len(faults)))
         fold_all = np.concatenate([self.fold_N, self.fold_M])
