@@ -1,6 +1,7 @@
 """Detectors: what they learn, that they survive a file, and thresholds under a budget."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,9 +52,53 @@ def test_the_evidence_names_the_feature_that_decided() -> None:
     detector = fit_detector(fault="high_b", X_N_F=X_N_F, faulty_N=X_N_F[:, 1] > 0.5)
     evidence = detector.evidence(np.array([0.0, 2.0, 0.0]), names=NAMES)
     assert next(iter(evidence)) == "b"
+    assert detector.linear is not None
+    base = (detector.start + detector.linear.start) / 2
     assert sum(evidence.values()) == pytest.approx(
-        detector.log_odds(np.array([[0.0, 2.0, 0.0]]))[0] - detector.start
+        detector.log_odds(np.array([[0.0, 2.0, 0.0]]))[0] - base
     )
+
+
+def test_rows_beyond_the_last_threshold_are_still_ranked() -> None:
+    X_N_F = np.random.default_rng(0).normal(size=(200, 3))
+    detector = fit_detector(fault="high_b", X_N_F=X_N_F, faulty_N=X_N_F[:, 1] > 0.5)
+    far_N_F = np.array([[0.0, 4.0, 0.0], [0.0, 8.0, 0.0]])
+    trees = replace(detector, linear=None).log_odds(far_N_F)
+    assert trees[0] == trees[1]
+    near, far = detector.log_odds(far_N_F)
+    assert far > near
+
+
+def test_the_linear_model_takes_a_missing_or_constant_feature_as_usual() -> None:
+    X_N_F = np.random.default_rng(0).normal(size=(200, 3))
+    faulty_N = X_N_F[:, 1] > 0.5
+    X_N_F[:, 0], X_N_F[:, 2] = np.nan, 7.0
+    linear = fit_detector(fault="high_b", X_N_F=X_N_F, faulty_N=faulty_N).linear
+    assert linear is not None
+    known, missing = np.array([[0.0, 1.0, 7.0]]), np.array([[np.nan, 1.0, np.nan]])
+    assert linear.log_odds(known) == pytest.approx(linear.log_odds(missing))
+    assert linear.weights[0] == linear.weights[2] == 0.0
+    assert ((linear.log_odds(X_N_F) > 0) == faulty_N).mean() > 0.9
+
+
+def test_a_detector_of_an_earlier_version_has_trees_alone() -> None:
+    X_N_F, faulty_N = two_corners()
+    detector = fit_detector(fault="corners", X_N_F=X_N_F, faulty_N=faulty_N)
+    stored = detector.as_json(names=NAMES)
+    del stored["linear"]
+    assert Detector.from_json(stored, names=NAMES) == replace(detector, linear=None)
+
+
+@pytest.mark.parametrize("broken", [{}, {"start": 0.0, "features": {}}, "text", 3, []])
+def test_a_broken_linear_model_is_no_detector(broken: object) -> None:
+    X_N_F, faulty_N = two_corners()
+    stored = fit_detector(fault="corners", X_N_F=X_N_F, faulty_N=faulty_N).as_json(names=NAMES)
+    with pytest.raises(DataError, match="not a detector"):
+        Detector.from_json({**stored, "linear": broken}, names=NAMES)
+    zero = {"center": 0.0, "scale": 0.0, "weight": 1.0}
+    features = dict.fromkeys(NAMES, zero)
+    with pytest.raises(DataError, match="a scale is not positive"):
+        Detector.from_json({**stored, "linear": {"start": 0.0, "features": features}}, names=NAMES)
 
 
 def test_a_detector_needs_both_kinds_of_rows() -> None:

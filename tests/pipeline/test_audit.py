@@ -149,11 +149,9 @@ def test_the_page_shows_examples_of_each_kind_with_their_evidence(many: dict[str
     assert "low-effort: a refusal" in page
     assert "Evidence for the fault" in page
     assert "<script" not in page
-    strange = ("low_effort", "other_language")
-    shown = [
-        e for e in many["examples"] if e["shown"] and e["kind"] in ("low_effort", "other_language")
-    ]
-    assert 1 <= len(shown) <= 6
+    strange = ("low_effort", "other_language", "corrupted")  # this student does not know the words
+    shown = [e for e in many["examples"] if e["shown"] and e["kind"] in strange]
+    assert 1 <= len(shown) <= 9
     assert all(e["evidence"] and e["step"] != "original" for e in shown)
     rows = {e["row"] for e in many["examples"] if e["kind"] in strange}
     assert len(rows & set(range(45))) > 0.7 * len(rows)
