@@ -54,7 +54,7 @@ CELLS = (
     ),
     Cell(fault="echo", share="50 %", choice="gated", files=("echo",)),
     Cell(fault="truncated", share="50 %", choice="gated", files=("truncated",)),
-    Cell(fault="scrambled", share="50 %", choice="gated", files=("scrambled-again",)),
+    Cell(fault="scrambled", share="50 %", choice="gated", files=("scrambled-again", "scrambled-50")),
     Cell(fault="scrambled", share="25 %", choice="gated", files=("scrambled-25",)),
     Cell(fault="mismatch", share="25 %", choice="choice", files=("mismatch-25",)),
     Cell(fault="echo", share="25 %", choice="gated", files=("echo-25",)),
