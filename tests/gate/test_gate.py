@@ -101,7 +101,7 @@ def test_a_gate_of_another_version_is_refused(gate: CalibratedGate) -> None:
 def test_a_judgement_names_the_fault_and_the_numbers(gate: CalibratedGate) -> None:
     row = next(r for r in ROWS if part_of(r.row_id, seed=0) == "held_out")
     for fault, telling in (
-        ("echo", ("instruction_copied", "longest_copy", "starts_with_copy")),
+        ("echo", ("instruction_copied", "longest_copy", "starts_with_copy", "log_r_ifd")),
         ("doubling", ("repeated_share", "repeated_long", "repeated_run", "compression")),
     ):
         text = plant(row, fault=fault, dose="strong", others=ROWS, seed=0, part="held_out").response

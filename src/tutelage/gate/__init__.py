@@ -7,7 +7,7 @@ Pure: texts and token statistics in, a gate or a judgement out.
 """
 
 from tutelage.gate.contamination import contamination_of, suspected_rows
-from tutelage.gate.detectors import Detector, fit_detector
+from tutelage.gate.detectors import Detector, Linear, fit_detector
 from tutelage.gate.features import (
     DIFFERENCES,
     FEATURES,
@@ -65,6 +65,7 @@ __all__ = [
     "FaultResult",
     "GateRow",
     "Judgement",
+    "Linear",
     "Part",
     "Plant",
     "PlantRow",

@@ -304,8 +304,9 @@ def _center_and_scale(X_N_F: Numbers, *, clean_N: NDArray[np.bool_]) -> tuple[Nu
         if len(own) == 0:
             continue
         low, center_F[f], high = np.quantile(own, (0.25, 0.5, 0.75))
-        least = _LEAST_SCALE * float(X_N_F[known_N, f].std())
-        scale_F[f] = max((high - low) / 1.35, least) or 1.0
+        spread = float(X_N_F[known_N, f].std())
+        scale = max((high - low) / 1.35, _LEAST_SCALE * spread) if high > low else spread
+        scale_F[f] = scale if scale > 0 else 1.0
     return center_F, scale_F
 
 
