@@ -89,7 +89,8 @@ def places_of(work: Path) -> dict[str, int]:
     """The row of each example of WORK/weak.jsonl."""
     from tutelage.data import read
 
-    return {e.example_id: at for at, e in enumerate(read(work / f"{NAME}.jsonl"))}
+    found = read(work / f"{NAME}.jsonl")
+    return {str(row.example.example_id): row.row for row in found if row.example is not None}
 
 
 def told(lines: Sequence[dict[str, Any]]) -> None:
