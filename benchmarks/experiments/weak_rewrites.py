@@ -6,8 +6,8 @@
     python benchmarks/experiments/weak_rewrites.py judge --work WORK --labels weak-labels.csv --out weak-rewrites.csv
 
 `rows` draws short Alpaca rows that the audits did not use. `read` takes the first usable rewrites that change the
-answer, plants faults and reads everything, as an audit would. `judge` compares the labels (row, reader and label) with
-the verdicts of the gate of the other half, and with `srt`.
+answer, plants faults and reads everything, as an audit would; with `--dose mild`, the mild ones. `judge` compares the labels (row, reader and label) with
+the verdicts of the gate of the other half, and with `srt`; `--doses both` fits the gate on strong and mild faults.
 """
 
 import argparse
@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 from audit_sets import SETS, audited, drawn
-from gate_comparison import ReadSet, not_taken_by_srt, readings
+from gate_comparison import ReadSet, not_taken_by_srt
+from gate_doses import fitted
 
-from tutelage.experiments.audit.findings import KINDS, crossed_gates
+from tutelage.experiments.audit.findings import KINDS
 from tutelage.gate import DOSES, FAULTS, GateRow, share_of
 
 AUDITED, DRAWN = 100, 340
@@ -56,10 +57,11 @@ def rewrites(run: Path) -> list[dict[str, Any]]:
     return pairs[:REWRITES]
 
 
-def judged(work: Path, labels: Path) -> list[dict[str, Any]]:
+def judged(work: Path, labels: Path, *, doses: str) -> list[dict[str, Any]]:
     """A line for each rewrite: how many readers call it faulty, wrong or clean, and the verdicts."""
     found = ReadSet.of(work / f"{NAME}.npz")
-    gates = crossed_gates(readings(found), max_false_refusals=0.05, seed=0)
+    mild = work / f"{NAME}-mild.npz"
+    gates = fitted(found, ReadSet.of(mild) if doses == "both" else None)
     order = np.flatnonzero(found.what == "clean")
     gate_rows = [GateRow(example_id=found.row_id[i], features_F=found.X[i]) for i in order.tolist()]
     verdicts = gates.judge(gate_rows)
@@ -114,7 +116,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path)
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--labels", type=Path)
+    parser.add_argument("--dose", choices=DOSES, default="strong")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--doses", choices=("strong", "both"), default="strong")
     given = parser.parse_args()
     if given.step == "rows":
         lines = [json.dumps(r, ensure_ascii=False) + "\n" for r in rows(given.data)]
@@ -122,11 +126,11 @@ def main() -> None:
     elif given.step == "read":
         settings = argparse.Namespace(
             work=given.work, cache=given.cache, student="smollm2-135m", template="chat",
-            planted=90, seed=0, only_cached=False, only_read=True, faults=FAULTS, dose=DOSES[1],
+            planted=90, seed=0, only_cached=False, only_read=True, faults=FAULTS, dose=given.dose,
         )  # fmt: skip
         audited(NAME, rewrites(given.run), settings)
     else:
-        found = judged(given.work, given.labels)
+        found = judged(given.work, given.labels, doses=given.doses)
         told(found)
         with given.out.open("w", newline="") as file:
             writer = csv.DictWriter(file, list(found[0]), lineterminator="\n")
