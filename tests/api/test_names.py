@@ -30,6 +30,13 @@ def python(text: str) -> str:
     return done.stdout
 
 
+def test_a_script_ends_without_a_report_of_leaks() -> None:
+    pytest.importorskip("torch")
+    code = "import tutelage.api, duckdb, torch"  # torch keeps the variants that typing registers
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "nanobind" not in done.stderr
+
+
 @pytest.mark.parametrize("command", sorted(main.commands))
 def test_every_command_is_a_function_of_the_same_name(command: str) -> None:
     assert SAME_NAME.get(command, command) in FUNCTIONS

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, Unpack, overload
+from typing import Any, Literal, Unpack
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,6 +21,7 @@ from tutelage.api.options import (
     grouped,
     told,
 )
+from tutelage.api.overloads import overload
 from tutelage.api.results import Estimate, FilterComparison, Filtered, Verdicts, estimate_of
 from tutelage.api.table_result import BY_DECISION, BY_VERDICT
 from tutelage.api.workspace import (

@@ -5,7 +5,7 @@ import webbrowser
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal, Unpack, overload
+from typing import Any, Literal, Unpack
 
 import click
 import pyarrow as pa
@@ -21,6 +21,7 @@ from tutelage.api.options import (
     renamed_keyword,
     told,
 )
+from tutelage.api.overloads import overload
 from tutelage.api.results import Estimate, Exported, Report, Run, Scores, Selection, estimate_of
 from tutelage.api.table_result import BY_DECISION, BY_ROW_STATUS
 from tutelage.api.workspace import loaded_run, needed_run, workspace

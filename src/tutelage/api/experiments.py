@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Unpack, overload
+from typing import Any, Literal, Unpack
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +23,7 @@ from tutelage.api.options import (
     renamed_keyword,
     told,
 )
+from tutelage.api.overloads import overload
 from tutelage.api.results import Estimate, FolderResult, Frontier, Rounds, estimate_of
 from tutelage.api.table_result import BY_DECISION, Result
 from tutelage.api.workspace import opened, optional, student_of, workspace

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Unpack, overload
+from typing import Any, Literal, Unpack
 
 from pydantic import BaseModel
 
@@ -19,6 +19,7 @@ from tutelage.api.options import (
     names_in,
     told,
 )
+from tutelage.api.overloads import overload
 from tutelage.api.results import Candidates, Estimate, Loaded, estimate_of
 from tutelage.api.table_result import BY_ROW_STATUS, BY_STATUS
 from tutelage.api.workspace import (

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Unpack, overload
+from typing import Any, Literal, Unpack
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +17,7 @@ from tutelage.api.options import (
     model_values,
     told,
 )
+from tutelage.api.overloads import overload
 from tutelage.api.results import Estimate, Evaluated, Proof, Trained, estimate_of
 from tutelage.api.table_result import BY_STATUS, Result
 from tutelage.api.workspace import opened, workspace

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Unpack, overload
+from typing import Any, Literal, Unpack
 
 from pydantic import BaseModel
 
@@ -17,6 +17,7 @@ from tutelage.api.options import (
     names_in,
     told,
 )
+from tutelage.api.overloads import overload
 from tutelage.api.results import Agreement, Estimate, FolderResult, Ranking, estimate_of
 from tutelage.api.workspace import Workspace, student_of, workspace
 from tutelage.errors import SettingsError, spelled_in_python

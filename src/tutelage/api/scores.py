@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Unpack, overload
+from typing import Any, Literal, Unpack
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,6 +26,7 @@ from tutelage.api.options import (
     names_in,
     told,
 )
+from tutelage.api.overloads import overload
 from tutelage.api.results import Estimate, Run, Scores, estimate_of
 from tutelage.api.table_result import BY_STATUS, Result
 from tutelage.api.workspace import no_reading, opened, rows_of, student_of, tell_notes

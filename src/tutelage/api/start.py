@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Unpack, overload
+from typing import Any, Literal, Unpack
 
 import pyarrow as pa
 from pydantic import BaseModel
@@ -19,6 +19,7 @@ from tutelage.api.options import (
     model_values,
     told,
 )
+from tutelage.api.overloads import overload
 from tutelage.api.pipeline import Settings, summary_of
 from tutelage.api.results import Estimate, Findings, Selection, estimate_of
 from tutelage.api.table_result import BY_DECISION
