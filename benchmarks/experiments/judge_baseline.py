@@ -73,9 +73,9 @@ class Judge:
                 self._cache = DynamicCache()
                 first = torch.tensor([ids[: self._common]])
                 self._model(first, past_key_values=self._cache, logits_to_keep=1)
-            self._cache.crop(self._common)
             rest = torch.tensor([ids[self._common :]])
             logits = self._model(rest, past_key_values=self._cache, logits_to_keep=1).logits[0, -1]
+            self._cache.crop(-rest.shape[1])
         yes, no = (float(logits[word]) for word in self._words)
         return no - yes
 
