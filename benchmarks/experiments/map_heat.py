@@ -103,31 +103,38 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def picture(rows: Sequence[dict[str, Any]]) -> str:
-    """Four panels as SVG."""
+def heat_panel(
+    rows: Sequence[dict[str, Any]], *, x: Any, y: Any, width: int, step: int, title: Any
+) -> Any:
+    """A heat map of rows with a colour step, a caption and whether the colour is dark."""
     import altair as alt
 
     colors = {"none": LIGHT["page"], "zero": LIGHT["zero"], **{s: LIGHT[s] for s in STEPS}}
+    base = alt.Chart(alt.Data(values=list(rows))).encode(x=x, y=y)
+    scale = alt.Scale(domain=list(colors), range=list(colors.values()))
+    squares = base.mark_rect(stroke=LIGHT["page"], strokeWidth=2).encode(
+        color=alt.Color("step:N", legend=None, scale=scale)
+    )
+    ink = alt.condition("datum.strong", alt.value(LIGHT["on_strong"]), alt.value(LIGHT["ink"]))
+    texts = base.mark_text(fontSize=11).encode(text="shown:N", color=ink)
+    head = alt.TitleParams(title, fontSize=12, anchor="start")
+    return alt.layer(squares, texts).properties(width=width, height=alt.Step(step), title=head)
+
+
+def picture(rows: Sequence[dict[str, Any]]) -> str:
+    """The panels as SVG."""
+    import altair as alt
+
     faults = list(dict.fromkeys(c.fault for c in CELLS))
-    panels = []
-    for panel in dict.fromkeys(r["panel"] for r in rows):
-        base = alt.Chart(alt.Data(values=[r for r in rows if r["panel"] == panel])).encode(
+    panels = [
+        heat_panel(
+            [r for r in rows if r["panel"] == panel],
             x=alt.X("share:N", title="share of faulty rewrites", axis=alt.Axis(labelAngle=0)),
             y=alt.Y("fault:N", title=None, sort=faults),
+            width=190, step=26, title=panel.split(": "),
         )
-        squares = base.mark_rect(stroke=LIGHT["page"], strokeWidth=2).encode(
-            color=alt.Color(
-                "step:N", legend=None, scale=alt.Scale(domain=list(colors), range=list(colors.values())),
-            )
-        )  # fmt: skip
-        texts = base.mark_text(fontSize=11).encode(
-            text="shown:N",
-            color=alt.condition("datum.strong", alt.value(LIGHT["on_strong"]), alt.value(LIGHT["ink"])),
-        )  # fmt: skip
-        title = alt.TitleParams(panel.split(": "), fontSize=12, anchor="start")
-        panels.append(
-            alt.layer(squares, texts).properties(width=190, height=alt.Step(26), title=title)
-        )
+        for panel in dict.fromkeys(r["panel"] for r in rows)
+    ]  # fmt: skip
     return svg_of(alt.concat(*panels, columns=2))
 
 

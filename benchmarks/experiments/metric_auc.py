@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 from gate_comparison import Numbers, ReadSet, not_taken_by_srt
+from map_heat import heat_panel
 from scipy.stats import rankdata
 
 from tutelage.gate import NAMES
-from tutelage.reporting.svg import LIGHT, svg_of
+from tutelage.reporting.svg import svg_of
 
 Line = tuple[str, str, str, str, str, str, int, int]
 
@@ -97,29 +98,17 @@ def picture(lines: Sequence[Line]) -> str:
             "student": student, "fault": fault, "number": number, "step": step,
             "shown": f"{fmean(areas):.2f}", "strong": step in (STEPS[0], STEPS[-1]),
         })  # fmt: skip
-    colors = {step: LIGHT[step] for step in STEPS}
-    panels = []
-    for student in dict.fromkeys(r["student"] for r in rows):
-        base = alt.Chart(alt.Data(values=[r for r in rows if r["student"] == student])).encode(
-            x=alt.X(
-                "number:N", title=None, sort=list(SHOWN.values()),
-                axis=alt.Axis(labelAngle=0, orient="top"),
-            ),
-            y=alt.Y("fault:N", title=None),
-        )  # fmt: skip
-        squares = base.mark_rect(stroke=LIGHT["page"], strokeWidth=2).encode(
-            color=alt.Color(
-                "step:N", legend=None, scale=alt.Scale(domain=list(colors), range=list(colors.values())),
-            )
-        )  # fmt: skip
-        texts = base.mark_text(fontSize=11).encode(
-            text="shown:N",
-            color=alt.condition("datum.strong", alt.value(LIGHT["on_strong"]), alt.value(LIGHT["ink"])),
-        )  # fmt: skip
-        title = alt.TitleParams(student, fontSize=12, anchor="start")
-        panels.append(
-            alt.layer(squares, texts).properties(width=560, height=alt.Step(20), title=title)
+    x = alt.X(
+        "number:N", title=None, sort=list(SHOWN.values()),
+        axis=alt.Axis(labelAngle=0, orient="top"),
+    )  # fmt: skip
+    panels = [
+        heat_panel(
+            [r for r in rows if r["student"] == student],
+            x=x, y=alt.Y("fault:N", title=None), width=560, step=20, title=student,
         )
+        for student in dict.fromkeys(r["student"] for r in rows)
+    ]  # fmt: skip
     return svg_of(alt.vconcat(*panels))
 
 
