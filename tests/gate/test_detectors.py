@@ -1,6 +1,7 @@
 """Detectors: what they learn, that they survive a file, and thresholds under a budget."""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -97,6 +98,9 @@ def test_a_broken_linear_model_is_no_detector(broken: object) -> None:
         Detector.from_json({**stored, "linear": broken}, names=NAMES)
     zero = {"center": 0.0, "scale": 0.0, "weight": 1.0}
     features = dict.fromkeys(NAMES, zero)
+    endless = {name: {**zero, "scale": 1.0, "weight": math.nan} for name in NAMES}
+    with pytest.raises(DataError, match="not finite"):
+        Detector.from_json({**stored, "linear": {"start": 0.0, "features": endless}}, names=NAMES)
     with pytest.raises(DataError, match="a scale is not positive"):
         Detector.from_json({**stored, "linear": {"start": 0.0, "features": features}}, names=NAMES)
 

@@ -296,7 +296,7 @@ def with_linear(
 
 
 def _center_and_scale(X_N_F: Numbers, *, clean_N: NDArray[np.bool_]) -> tuple[Numbers, Numbers]:
-    """Median and interquartile range of the clean rows; 0 and 1 for a feature that is missing."""
+    """Median and spread of the clean rows; 0 and 1 for a feature that all of them lack."""
     center_F, scale_F = np.zeros(X_N_F.shape[1]), np.ones(X_N_F.shape[1])
     for f in range(X_N_F.shape[1]):
         known_N = ~np.isnan(X_N_F[:, f])
@@ -536,13 +536,17 @@ def _linear_from(stored: Mapping[str, Any] | None, names: Sequence[str]) -> Line
     if stored is None:
         return None
     features = [stored["features"][name] for name in names]
-    scales = tuple(float(f["scale"]) for f in features)
-    if not all(scale > 0 for scale in scales):
+    found = Linear(
+        start=float(stored["start"]),
+        centers=tuple(float(f["center"]) for f in features),
+        scales=tuple(float(f["scale"]) for f in features),
+        weights=tuple(float(f["weight"]) for f in features),
+    )
+    if not np.isfinite([found.start, *found.centers, *found.scales, *found.weights]).all():
+        raise ValueError("a number of the linear model is not finite")
+    if min(found.scales) <= 0:
         raise ValueError("a scale is not positive")
-    return Linear(
-        start=float(stored["start"]), centers=tuple(float(f["center"]) for f in features),
-        scales=scales, weights=tuple(float(f["weight"]) for f in features),
-    )  # fmt: skip
+    return found
 
 
 def _split_json(split: Split | None, names: Sequence[str]) -> dict[str, Any] | None:
