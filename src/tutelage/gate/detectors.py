@@ -96,9 +96,9 @@ class Tree:
 class Linear:
     """Logistic regression on scaled features.
 
-    A feature is scaled by its center and scale among the clean rows, then its sign is kept and the
-    logarithm of one plus its size taken, so that a single extreme value does not decide. A missing
-    feature counts as the center.
+    A feature is centered and scaled by its values in the clean rows. Its size is then replaced by
+    the logarithm of one plus its size, with the sign kept, so that a single extreme value does not
+    dominate. A missing feature counts as the center.
 
     Attributes:
         start: Log-odds of a row with all features at their centers.
