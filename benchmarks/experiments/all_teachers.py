@@ -33,6 +33,7 @@ from teach_by_teachers import DOUBTFUL, rows_of, trains, write_tasks
 
 import tutelage as tt
 from tutelage.data import content_hash, write_jsonl
+from tutelage.reporting.svg import LIGHT, svg_of
 from tutelage.stats.rank_correlation import average_ranks, spearman, spearman_interval
 
 PLAN = {
@@ -51,6 +52,13 @@ STEPS = ("lalp", "aslec_drop")
 """Predictors that `tutelage rank teachers` does not have: means of metrics."""
 Array: TypeAlias = NDArray[np.float64]
 RESAMPLES = 10_000
+STYLES = {
+    "cot_calc": "steps with calculator marks",
+    "cot": "plain steps",
+    "json_cot": "prose",
+    "program_of_thought": "programs",
+}
+"""Names of the styles in the picture."""
 
 
 def make(given: argparse.Namespace) -> None:
@@ -203,6 +211,8 @@ def report(given: argparse.Namespace) -> None:
     with given.scores.open(encoding="utf-8") as file:
         table = list(csv.DictReader(file))
     measured = outcomes(given.raw)
+    if given.picture:
+        given.picture.write_text(picture(table, measured["human_solutions"]), encoding="utf-8")
     for task, arms in measured.items():
         seeds = sorted(set.intersection(*(set(found) for found in arms.values())))
         teachers = [row for row in table if row["arm"] in arms]
@@ -266,6 +276,51 @@ def describe(
     print(said)
 
 
+def picture(table: Sequence[dict[str, str]], found: dict[str, dict[int, float]]) -> str:
+    """SVG: a point for each teacher, the outcome over `rsr` and over length, coloured by style."""
+    import altair as alt
+
+    colours = {"cot_calc": "chosen", "cot": "refinement", "json_cot": "refused"}
+    rows = [
+        {
+            "outcome": float(np.mean(list(found[row["arm"]].values()))),
+            "rsr": float(row["rsr"]),
+            "length": float(row["length"]),
+            "style": STYLES[row["style"]],
+        }
+        for row in table
+        if row["arm"] in found
+    ]
+    colour = alt.Color(
+        "style:N",
+        title=None,
+        scale=alt.Scale(
+            domain=list(STYLES.values()),
+            range=[LIGHT[colours.get(name, "lost")] for name in STYLES],
+        ),
+        legend=alt.Legend(orient="bottom"),
+    )
+    panels = [
+        alt.Chart(alt.Data(values=rows), width=300, height=260)
+        .mark_point(filled=True, size=55, opacity=0.8)
+        .encode(
+            x=alt.X(f"{name}:Q", title=title, scale=alt.Scale(zero=False)),
+            y=alt.Y(
+                "outcome:Q",
+                title="log-likelihood of human solutions",
+                scale=alt.Scale(zero=False),
+            ),
+            color=colour,
+            shape=alt.Shape("style:N", title=None, legend=None),
+        )
+        for name, title in (
+            ("rsr", "rsr (lower: claimed to be better)"),
+            ("length", "length, tokens"),
+        )
+    ]
+    return svg_of(alt.hconcat(*panels))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["make", "scores", "report"])
@@ -274,6 +329,7 @@ def main() -> None:
     parser.add_argument("--student", default="smollm2-135m")
     parser.add_argument("--raw", type=Path, help="items, written by raw_items.py")
     parser.add_argument("--scores", type=Path, help="predictors of each teacher")
+    parser.add_argument("--picture", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[3, 4, 5])
     parser.add_argument("--examples", type=int, default=32)
     parser.add_argument("--items", type=int, default=100)
