@@ -152,6 +152,25 @@ def test_a_microbatch_that_does_not_fit_is_halved_with_the_same_result(  # noqa:
     assert too_large == [3]  # it was found out once, and kept
 
 
+def test_long_rows_are_computed_in_smaller_parts_on_a_cpu(  # noqa: PLR0917  (pytest's)
+    rows: Path,
+    student: Path,
+    alone: Path,
+    tmp_path: Path,
+    short_of_memory: SimpleNamespace,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import tutelage.training.trainer as trainer_module
+
+    monkeypatch.setattr(trainer_module, "CPU_TOKENS", 1)
+    model = trained(rows, student, tmp_path / "parts", microbatch_examples=None)
+    assert set(short_of_memory.seen) == {1}
+    assert furthest(model, alone) < CLOSE
+    short_of_memory.seen.clear()
+    trained(rows, student, tmp_path / "asked_for")  # 3 rows are asked for, so they are computed
+    assert set(short_of_memory.seen) == {3, 1}
+
+
 def test_gradients_of_a_backward_pass_that_ended_early_are_not_counted(
     rows: Path, student: Path, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

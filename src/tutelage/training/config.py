@@ -47,7 +47,7 @@ class TrainSettings(TemplateSettings):
         default=None,
         ge=1,
         description="Rows computed at once, halved where they do not fit into memory; by default "
-        "the whole batch, on a CPU 4.",
+        "the whole batch, on a CPU 4 or as many as have 4,096 tokens.",
     )
     max_tokens: int | None = Field(
         default=None,

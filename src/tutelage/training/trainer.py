@@ -103,6 +103,9 @@ class LikeLengths:
 
 
 CPU_MICROBATCH = 4
+CPU_TOKENS = 4096
+"""Tokens, with padding, that a CPU computes at once. There, a shortage of memory raises no error:
+the operating system ends the process. 4 rows of 3,000 tokens would take 18 GB for 135M weights."""
 _log = logging.getLogger(__name__)
 
 
@@ -143,6 +146,7 @@ def build_trainer(
                 shared=share * processes.count if processes.count > 1 else 1,
             ),
             liger=_uses_liger(parts, settings, encoded),
+            tokens_at_once=_tokens_at_once(parts, settings, processes),
             model=model,
             args=_arguments(encoded, parts, settings, checkpoints=checkpoints),
             train_dataset=_dataset(encoded, filled=processes.count > 1),
@@ -161,9 +165,12 @@ def build_trainer(
 class _Trainer(SFTTrainer):  # type: ignore[misc]
     """Subclass of TRL's trainer with a fixed row order, cheaper losses and split microbatches."""
 
-    def __init__(self, *, order: LikeLengths, liger: bool, **arguments: Any) -> None:
+    def __init__(
+        self, *, order: LikeLengths, liger: bool, tokens_at_once: int | None, **arguments: Any
+    ) -> None:
         self._order = order
         self._liger = liger
+        self._tokens_at_once = tokens_at_once
         self._rows_at_once: int | None = None
         self._step_begun = -1
         self._of_step: list[Any] = []
@@ -197,7 +204,7 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]
         try:
             with memory_errors(OutOfMemoryError):
                 for inputs in microbatches:
-                    rows = self._rows_at_once or rows_in(inputs)
+                    rows = self._rows_of(inputs)
                     parts = [inputs] if rows >= rows_in(inputs) else in_parts(inputs, rows=rows)
                     loss = sum(step(model, part, num_items_in_batch=in_batch) for part in parts)
         except OutOfMemoryError as error:
@@ -205,6 +212,14 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]
                 raise does_not_fit(str(error), rows=max(map(rows_in, microbatches))) from error
             return None
         return loss
+
+    def _rows_of(self, inputs: Any) -> int:
+        """Rows of a microbatch to compute at once: fewer if memory was short or rows are long."""
+        rows = self._rows_at_once or rows_in(inputs)
+        if self._tokens_at_once is None or "position_ids" in inputs:
+            return rows
+        width = int(inputs["input_ids"].shape[1])
+        return max(1, min(rows, self._tokens_at_once // width))
 
     def _halve(self) -> None:
         rows = self._rows_at_once or max(map(rows_in, self._of_step))
@@ -330,6 +345,15 @@ def _microbatch(parts: OpenStudent, settings: TrainSettings, processes: Processe
     while share % micro:
         micro -= 1  # whole microbatches only: else the batch would not be what was asked for
     return micro
+
+
+def _tokens_at_once(
+    parts: OpenStudent, settings: TrainSettings, processes: Processes
+) -> int | None:
+    """Limit of the tokens computed at once, or None where there is none."""
+    # Processes have to take the same number of parts, and a given size is what was asked for.
+    limited = parts.device == "cpu" and processes.count == 1
+    return CPU_TOKENS if limited and settings.microbatch_examples is None else None
 
 
 def _arguments(

@@ -81,6 +81,16 @@ def test_arms_of_one_seed_train_on_the_same_questions(place: Path, tmp_path: Pat
     assert all(len(c.rows) == 6 for name, c in cells.items() if name[0] != "untrained")
 
 
+def test_cells_stay_done_if_fewer_rows_are_computed_at_once(place: Path, tmp_path: Path) -> None:
+    def keys(**more: Any) -> list[str]:
+        train = {**values(place, tmp_path)["train"], **more}
+        made = experiment(place, tmp_path, train=train)
+        return [c.key for c in plan_experiment(made, progress=Silent()).cells]
+
+    assert keys(microbatch_examples=1) == keys()
+    assert keys(batch_examples=2) != keys()
+
+
 def test_no_arm_trains_on_a_question_that_is_held_out(place: Path, tmp_path: Path) -> None:
     made = experiment(place, tmp_path, examples=10, balance=["examples"])
     plan = plan_experiment(made, progress=Silent())

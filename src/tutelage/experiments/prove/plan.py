@@ -443,10 +443,12 @@ class _Cells:
         evaluate = self.settings.evaluate.model_copy(
             update={"template": self.student.template, **template_values(self.student)}
         )
+        # Rows computed at once change no result: where memory ran out, cells go on with fewer.
+        how = None if train is None else train.model_copy(update={"microbatch_examples": None})
         key = content_hash(
             "cell",
             self.measured.fingerprint,
-            None if train is None else train.model_dump(mode="json", exclude={"threads"}),
+            None if how is None else how.model_dump(mode="json", exclude={"threads"}),
             sorted(row.candidate.candidate_id for row in rows),
             self.tasks,
             evaluate.hashed(),
