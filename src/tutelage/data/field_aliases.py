@@ -270,7 +270,7 @@ def is_null(value: object) -> bool:
 
 _MEDIA_COLUMN = re.compile(
     r"(image|img|picture|photo|video|audio|pixel_value)s?"
-    r"([_-]?\d+)?([_-]?(path|url|uri|file|filename|file_name|bytes|base64)s?)?([_-]?\d+)?",
+    r"([_-]?\d+)?([_-]?(path|url|uri|file|filename|file_name|bytes|base64|list)s?)?([_-]?\d+)?",
     re.IGNORECASE,
 )
 """Name of a column that is part of a prompt and holds no text."""
