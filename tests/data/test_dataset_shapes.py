@@ -560,6 +560,15 @@ def test_pairs_of_input_and_output_keep_their_system_prompt_and_their_switch() -
     assert json.loads(found.example.extra)["turn_fields"] == [{"turn": 1, "topic": "sums"}]
 
 
+@pytest.mark.parametrize("written", [json.dumps, repr])
+def test_a_history_that_is_written_as_a_text_belongs_to_the_prompt(written) -> None:
+    turns = first({"instruction": ASK, "history": written([["Hi", "Hello"]]), "output": SAY})
+    assert [m.content for m in turns.messages] == ["Hi", "Hello", ASK, SAY]
+    assert len(first({"instruction": ASK, "history": "[]", "output": SAY}).messages) == 2
+    row, _ = read([{"instruction": ASK, "history": "[Hi", "output": SAY}, {"messages": CHAT}])
+    assert row.status == "bad_type"
+
+
 @pytest.mark.parametrize("name", ["images", "image_url", "audio", "image_list"])
 def test_media_in_a_field_of_a_turn_are_no_text(name: str) -> None:
     for turns in (
@@ -571,6 +580,17 @@ def test_media_in_a_field_of_a_turn_are_no_text(name: str) -> None:
     assert first({"messages": [{**CHAT[0], name: []}, CHAT[1]]}).response == SAY
     row, _ = read([{"prompt": ASK, "response": SAY, name: ["a.png"]}, {"messages": CHAT}])
     assert row.status == "unsupported_content"
+
+
+@pytest.mark.parametrize("written", [json.dumps, repr])
+def test_a_prompt_of_turns_that_is_written_as_a_text_is_read_as_turns(written) -> None:
+    row = {"prompt": written(CHAT[:1]), "completion": written(CHAT[1:])}
+    candidate = first(row)
+    assert [(m.role, m.content) for m in candidate.messages] == [("user", ASK), ("assistant", SAY)]
+    assert first({**row, "completion": SAY}).response == SAY
+    people = written([{"name": "Ada", "role": "user"}])
+    assert first({"prompt": people, "completion": SAY}).instruction == people
+    assert first({"prompt": ASK, "completion": written(CHAT[1:])}).response == written(CHAT[1:])
 
 
 @pytest.mark.parametrize(
@@ -590,3 +610,12 @@ def test_thinking_of_a_turn_in_objects(fields: dict) -> None:
     (row,) = read([{"messages": [CHAT[0], {**CHAT[1], **sealed}]}])
     assert row.candidates[0].messages[1].reasoning is None
     assert "encrypted" in row.example.extra
+
+
+def test_more_names_of_columns_that_are_part_of_the_prompt() -> None:
+    row = {"system_message": "Be brief.", "instructions": "Compute.", "input": ASK, "output": SAY}
+    turns = first(row).messages
+    assert [m.content for m in turns] == ["Be brief.", f"Compute.\n{ASK}", SAY]
+    rows = read([{"question": ASK, "instructions": "Be exact.", "answer": SAY}])
+    list(rows)
+    assert any("instructions" in note for note in rows.notes)

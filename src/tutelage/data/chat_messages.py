@@ -143,6 +143,7 @@ ROLE_OF = {
 
 ROLE_KEYS = ("role", "from")
 _CONTENT_KEYS = ("content", "value", "text", "parts")
+_OPENS_TURNS = re.compile(r"\s*\[\s*\{")
 _USED = frozenset((*ROLE_KEYS, "name", "tool_call_id", "tool_calls", "function_call"))
 _MARKS = (
     re.compile(r"(?:###\s*|\n\s*\n)(Human|Assistant)\s*:\s?"),
@@ -192,6 +193,25 @@ def is_conversation(value: object) -> TypeGuard[Sequence[object]]:
     return all(isinstance(turn, Mapping) and any(k in turn for k in ROLE_KEYS) for turn in value)
 
 
+def turns_in(text: str) -> Sequence[object] | None:
+    """Turns that a text holds as JSON or in Python's notation; None for any other text."""
+    if _OPENS_TURNS.match(text) is None:
+        return None
+    try:
+        found: object = json.loads(text)
+    except (ValueError, RecursionError):
+        found = _python_list(text)
+    if not is_conversation(found):
+        return None
+    turns = [turn for turn in found if isinstance(turn, Mapping)]
+    is_read = all(
+        any(_role_of(turn.get(key)) for key in ROLE_KEYS)
+        and any(key in turn for key in (*_CONTENT_KEYS, "tool_calls"))
+        for turn in turns
+    )
+    return turns if is_read else None
+
+
 def turns_of(value: object, *, name: str, tools: bool = False) -> Conversation:
     """Parse the turns of a conversation in any known format.
 
@@ -206,7 +226,7 @@ def turns_of(value: object, *, name: str, tools: bool = False) -> Conversation:
             `partly_trained`.
     """
     if isinstance(value, str):
-        value = _listed_in(value, name=name)
+        value = listed_in(value, name=name)
     if not is_list(value):
         raise UnreadableRowError(
             "bad_type", f"field {name!r} should be a list of turns, found {shown(value)}"
@@ -218,7 +238,8 @@ def turns_of(value: object, *, name: str, tools: bool = False) -> Conversation:
     return _Reading(name=name, tools=tools).read(value)
 
 
-def _listed_in(text: str, *, name: str) -> object:
+def listed_in(text: str, *, name: str) -> object:
+    """List that a text holds as JSON or in Python's notation, or its marked turns."""
     if text.lstrip().startswith("["):
         try:
             found: object = json.loads(text)
