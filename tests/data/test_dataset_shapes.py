@@ -542,3 +542,80 @@ def test_paths_of_pictures_are_media_and_a_loss_scale_of_0_is_not_trained_on() -
 def test_turns_without_a_role_list_the_fields_there_are() -> None:
     (found, _) = read([{"conversation": [{"speaker": "a", "line": ASK}]}, {"messages": CHAT}])
     assert found.detail.endswith(": conversation[0] has no role or from; its fields: speaker, line")
+
+
+def test_pairs_of_input_and_output_keep_their_system_prompt_and_their_switch() -> None:
+    row = {
+        "conversation": [
+            {"system": "Answer in one word.", "input": "Is ice cold?", "output": "No."},
+            {"system": "", "input": ASK, "output": SAY, "topic": "sums"},
+        ]
+    }
+    row["conversation"][0]["output_with_loss"] = False
+    (found,) = read([row])
+    turns = found.candidates[0].messages
+    assert [m.role for m in turns] == ["system", "user", "assistant", "user", "assistant"]
+    assert (turns[0].content, turns[4].content) == ("Answer in one word.", SAY)
+    assert [turns[2].trained, turns[4].trained] == [False, True]
+    assert json.loads(found.example.extra)["turn_fields"] == [{"turn": 1, "topic": "sums"}]
+
+
+@pytest.mark.parametrize("written", [json.dumps, repr])
+def test_a_history_that_is_written_as_a_text_belongs_to_the_prompt(written) -> None:
+    turns = first({"instruction": ASK, "history": written([["Hi", "Hello"]]), "output": SAY})
+    assert [m.content for m in turns.messages] == ["Hi", "Hello", ASK, SAY]
+    assert len(first({"instruction": ASK, "history": "[]", "output": SAY}).messages) == 2
+    row, _ = read([{"instruction": ASK, "history": "[Hi", "output": SAY}, {"messages": CHAT}])
+    assert row.status == "bad_type"
+
+
+@pytest.mark.parametrize("name", ["images", "image_url", "audio", "image_list"])
+def test_media_in_a_field_of_a_turn_are_no_text(name: str) -> None:
+    for turns in (
+        [{**CHAT[0], name: ["a.png"]}, CHAT[1]],
+        [CHAT[0], {**CHAT[1], name: {"id": "a"}}],
+    ):
+        row, _ = read([{"messages": turns}, {"messages": CHAT}])
+        assert row.status == "unsupported_content"
+    assert first({"messages": [{**CHAT[0], name: []}, CHAT[1]]}).response == SAY
+    row, _ = read([{"prompt": ASK, "response": SAY, name: ["a.png"]}, {"messages": CHAT}])
+    assert row.status == "unsupported_content"
+
+
+@pytest.mark.parametrize("written", [json.dumps, repr])
+def test_a_prompt_of_turns_that_is_written_as_a_text_is_read_as_turns(written) -> None:
+    row = {"prompt": written(CHAT[:1]), "completion": written(CHAT[1:])}
+    candidate = first(row)
+    assert [(m.role, m.content) for m in candidate.messages] == [("user", ASK), ("assistant", SAY)]
+    assert first({**row, "completion": SAY}).response == SAY
+    people = written([{"name": "Ada", "role": "user"}])
+    assert first({"prompt": people, "completion": SAY}).instruction == people
+    assert first({"prompt": ASK, "completion": written(CHAT[1:])}).response == written(CHAT[1:])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"reasoning": [{"type": "text", "text": "6 is 42 / 7."}]},
+        {"reasoning": {"content": "6 is 42 / 7."}},
+        {"reasoning_details": [{"type": "reasoning.text", "text": "6 is 42 / 7."}]},
+        {"thinking_blocks": [{"type": "thinking", "thinking": "6 is 42 / 7.", "signature": "s"}]},
+    ],
+)
+def test_thinking_of_a_turn_in_objects(fields: dict) -> None:
+    assert first({"messages": [CHAT[0], {**CHAT[1], **fields}]}).messages[1].reasoning == (
+        "6 is 42 / 7."
+    )
+    sealed = {"reasoning_details": [{"type": "reasoning.encrypted", "data": "x"}]}
+    (row,) = read([{"messages": [CHAT[0], {**CHAT[1], **sealed}]}])
+    assert row.candidates[0].messages[1].reasoning is None
+    assert "encrypted" in row.example.extra
+
+
+def test_more_names_of_columns_that_are_part_of_the_prompt() -> None:
+    row = {"system_message": "Be brief.", "instructions": "Compute.", "input": ASK, "output": SAY}
+    turns = first(row).messages
+    assert [m.content for m in turns] == ["Be brief.", f"Compute.\n{ASK}", SAY]
+    rows = read([{"question": ASK, "instructions": "Be exact.", "answer": SAY}])
+    list(rows)
+    assert any("instructions" in note for note in rows.notes)

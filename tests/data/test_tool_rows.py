@@ -251,3 +251,16 @@ def test_exported_candidates_with_tools_are_read_back() -> None:
         (back,) = read([again])
         assert back.candidates == found.candidates
         assert back.example.example_id == found.example.example_id
+
+
+@pytest.mark.parametrize("spoken", [(), ({"from": "gpt", "value": "I will look."},)])
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_turn_of_calls_keeps_its_thinking(spoken, apart) -> None:
+    said = json.dumps(CALL) if apart else f"<think>\nOslo is a city.\n</think>\n{json.dumps(CALL)}"
+    turn = {"from": "function_call", "value": said}
+    turn |= {"reasoning_content": "Oslo is a city."} if apart else {}
+    row = {"conversations": [{"from": "human", "value": ASK}, *spoken, turn], "tools": TOOLS}
+    (found,) = read([row])
+    last = found.candidates[0].messages[-1]
+    assert last.reasoning == "Oslo is a city."
+    assert json.loads(last.tool_calls)[0]["function"]["name"] == "weather"

@@ -132,6 +132,35 @@ def test_a_call_is_a_target_and_its_result_is_not():
         opened(marked("{{ m.content }}")).render(row, 1)
 
 
+TWICE = CALL[:-1] + ", " + CALL[1:]
+
+
+@pytest.mark.parametrize(
+    ("around", "calls"),
+    [
+        (CALLS + "{{ m.content }}", CALL),
+        ("{{ m.reasoning }}" + CALLS + "{{ m.reasoning }}", CALL),
+        (CALLS + CALLS.replace("{{ m.content }}", ""), CALL),
+        (CALLS.replace("m.tool_calls or []", "(m.tool_calls or [])[:1]"), TWICE),
+    ],
+)
+def test_words_of_a_turn_with_calls_that_are_rendered_twice_or_not_at_all(around, calls):
+    turn = said("I taste it.", reasoning="The sea decides.", tool_calls=calls)
+    if "reasoning" not in around:
+        around = "<think>{{ m.reasoning }}</think>" + around
+    with pytest.raises(RewrittenError, match=r"more than once|does not render"):
+        opened(marked(around)).render([ASK, turn], 1)
+
+
+def test_a_turn_may_say_what_its_calls_say_and_make_two_that_are_alike():
+    around = "<think>{{ m.reasoning }}</think>" + CALLS
+    turn = said("I taste it.", reasoning="I taste it. Baltic.", tool_calls=TWICE)
+    target = opened(marked(around)).render([ASK, turn], 1).target
+    assert target.count('<call>taste {"sea": "Baltic"}</call>') == 2
+    names = said("call", tool_calls='[{"function": {"name": "call", "arguments": {}}}]')
+    assert opened(marked(CALLS)).render([ASK, names], 1).target == "call<call>call {}</call>"
+
+
 OPENS = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}"
     "{% for c in m.tool_calls or [] %}<|call|>{{ c.function.name }} "

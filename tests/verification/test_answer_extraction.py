@@ -22,6 +22,9 @@ MARKED = [
     ('{{"reasoning": "6 and 7", "answer": "{}"}}', "JSON field"),
     ('{{"reasoning": "6 and 7", "answer": {}}}', "JSON field"),
     ("```output\n{}\n```", "program output"),
+    ("<answer>{}</answer> (in 2 steps)", "answer tag"),
+    ("### Final Answer\n\n{}\n\nThis took 2 steps.", "after 'answer'"),
+    ("The answer is:\n\\[\n{}\n\\]", "after 'answer'"),
     ("That makes **{}**.", "bold text in the last line"),
     ("That makes {}", "last number"),
 ]
@@ -45,6 +48,13 @@ def test_every_text_has_an_answer_or_a_reason(text):
     ("response", "answer"),
     [
         ("The answer is 3. Wait, no.\nThe answer is 4.", "4"),
+        ("<answer>The answer is 4.</answer>", "4"),
+        ("<answer>\nx = 3 or x = -3\n</answer>", "x = 3 or x = -3"),
+        ("### Answer\n\n1. Take 3 of 5.\n2. This leaves 2.", "2"),
+        ("### Answer\n\n$3 + 4 = 7$\n\n$7 \\cdot 2 = 14$", "14"),
+        ("**Answer**\n\n42\n\nThat is 6 times 7.", "42"),
+        ("So we have x = 3 or x = -3.", "x = 3 or x = -3"),
+        ("So we have 3 apples or 5 pears.", "5"),
         ("The answer is negative. The answer is -95.", "-95"),
         (r"\boxed{3} is too small, so finally" + "\n" + r"\boxed{4}", "4"),
         (r"\boxed{3} or \boxed{4}", "3 or 4"),

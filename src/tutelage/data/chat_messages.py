@@ -2,7 +2,7 @@
 
     a list of     {"role", "content"} or {"from", "value"}, in any spelling of the roles
                   texts: user and assistant by turns (LIMA, UltraChat)
-                  {"input", "output"}: a pair of turns each (Capybara)
+                  {"input", "output"}: a pair of turns each (Capybara, XTuner)
                   {"role", "parts"}: Gemini's turns
     text          such a list as JSON; or turns marked "### Human:", "USER:", "### Instruction:",
                   "[INST]" or "<|im_start|>user"
@@ -18,8 +18,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeGuard
 
-import numpy as np
-
 from tutelage.data.example import Message
 from tutelage.data.field_values import (
     UnreadableRowError,
@@ -33,6 +31,7 @@ from tutelage.data.field_values import (
 )
 from tutelage.data.thinking import split_thinking
 from tutelage.data.tool_calls import Call, calls_in, calls_of, calls_text, result_in, with_ids
+from tutelage.data.turn_fields import is_trained, is_trained_whole, reasoning_of, refuse_media
 
 # The content of one turn: a text, or a list of typed parts.
 
@@ -144,22 +143,8 @@ ROLE_OF = {
 
 ROLE_KEYS = ("role", "from")
 _CONTENT_KEYS = ("content", "value", "text", "parts")
-_REASONING_KEYS = ("reasoning_content", "thinking", "reasoning", "thought", "thoughts", "think")
-_SWITCHES = (
-    "train",
-    "trained",
-    "training",
-    "trainable",
-    "loss",
-    "weight",
-    "loss_mask",
-    "loss_weight",
-    "loss_scale",
-)
-"""Fields of a turn that say whether it is trained on."""
+_OPENS_TURNS = re.compile(r"\s*\[\s*\{")
 _USED = frozenset((*ROLE_KEYS, "name", "tool_call_id", "tool_calls", "function_call"))
-_ON = frozenset((1, 1.0, True, "1", "1.0", "true", "yes", "on"))
-_OFF = frozenset((0, 0.0, False, "0", "0.0", "false", "no", "off"))
 _MARKS = (
     re.compile(r"(?:###\s*|\n\s*\n)(Human|Assistant)\s*:\s?"),
     re.compile(r"\n\s*\n(USER|ASSISTANT|FUNCTION RESPONSE)\s*:\s?"),
@@ -208,6 +193,25 @@ def is_conversation(value: object) -> TypeGuard[Sequence[object]]:
     return all(isinstance(turn, Mapping) and any(k in turn for k in ROLE_KEYS) for turn in value)
 
 
+def turns_in(text: str) -> Sequence[object] | None:
+    """Turns that a text holds as JSON or in Python's notation; None for any other text."""
+    if _OPENS_TURNS.match(text) is None:
+        return None
+    try:
+        found: object = json.loads(text)
+    except (ValueError, RecursionError):
+        found = _python_list(text)
+    if not is_conversation(found):
+        return None
+    turns = [turn for turn in found if isinstance(turn, Mapping)]
+    is_read = all(
+        any(_role_of(turn.get(key)) for key in ROLE_KEYS)
+        and any(key in turn for key in (*_CONTENT_KEYS, "tool_calls"))
+        for turn in turns
+    )
+    return turns if is_read else None
+
+
 def turns_of(value: object, *, name: str, tools: bool = False) -> Conversation:
     """Parse the turns of a conversation in any known format.
 
@@ -222,7 +226,7 @@ def turns_of(value: object, *, name: str, tools: bool = False) -> Conversation:
             `partly_trained`.
     """
     if isinstance(value, str):
-        value = _listed_in(value, name=name)
+        value = listed_in(value, name=name)
     if not is_list(value):
         raise UnreadableRowError(
             "bad_type", f"field {name!r} should be a list of turns, found {shown(value)}"
@@ -230,11 +234,12 @@ def turns_of(value: object, *, name: str, tools: bool = False) -> Conversation:
     if len(value) > 1 and all(isinstance(turn, str) for turn in value):
         return Conversation(turns=tuple(_alternating(value)))
     if len(value) and all(_is_exchange(turn) for turn in value):
-        return Conversation(turns=tuple(_exchanges(value, name=name)))
+        return _exchanges(value, name=name)
     return _Reading(name=name, tools=tools).read(value)
 
 
-def _listed_in(text: str, *, name: str) -> object:
+def listed_in(text: str, *, name: str) -> object:
+    """List that a text holds as JSON or in Python's notation, or its marked turns."""
     if text.lstrip().startswith("["):
         try:
             found: object = json.loads(text)
@@ -311,12 +316,31 @@ def _is_exchange(turn: object) -> bool:
     return isinstance(turn, Mapping) and "input" in turn and "output" in turn
 
 
-def _exchanges(turns: Sequence[object], *, name: str) -> Iterator[Message]:
-    for place, turn in enumerate(turns):
-        if isinstance(turn, Mapping):
-            for role, key in (("user", "input"), ("assistant", "output")):
-                text = text_of(turn[key], name=f"{name}[{place}]") or ""
-                yield Message(role=role, content=text)
+def _exchanges(turns: Sequence[object], *, name: str) -> Conversation:
+    """Turns of pairs of a question and its answer, each with a system prompt of its own or none."""
+    found: list[Message] = []
+    fields: list[Mapping[str, object]] = []
+    for index, turn in enumerate(turns):
+        if not isinstance(turn, Mapping):
+            continue
+        used = {"system", "input", "output"}
+        place = f"{name}[{index}]"
+        system = text_of(turn.get("system"), name=place) or ""
+        if system.strip():
+            found.append(Message(role="system", content=system))
+        asked = text_of(turn["input"], name=place) or ""
+        answer = Message(
+            role="assistant",
+            content=text_of(turn["output"], name=place) or "",
+            reasoning=reasoning_of(turn, used),
+            trained=is_trained(turn, used),
+        )
+        found += (Message(role="user", content=asked), answer)
+        rest = {k: v for k, v in turn.items() if k not in used and not is_nothing(v)}
+        if rest:
+            refuse_media(rest, place=place)
+            fields.append({"turn": index, **rest})
+    return Conversation(turns=tuple(found), fields=tuple(fields))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -370,17 +394,18 @@ class _Reading:
         index: int,
     ) -> None:
         used = {*_USED, key}
-        trained = _is_trained(turn, used)
+        trained = is_trained(turn, used)
         if trained and role in ("assistant", _CALLS):
-            trained = _is_trained_whole(turn, used, value, place=place)
+            trained = is_trained_whole(turn, used, value, place=place)
         if role == "tool":
             self._add_result(turn, value, place=place)
         elif role == _CALLS:
-            self._add_calls(value, place=place, trained=trained)
+            thoughts = reasoning_of(turn, used)
+            self._add_calls(value, place=place, trained=trained, reasoning=thoughts)
         else:
             found = content_of(value, place=place)
             if role == "assistant":
-                found.reasoning = _reasoning_of(turn, used) or found.reasoning
+                found.reasoning = reasoning_of(turn, used) or found.reasoning
                 for more in ("tool_calls", "function_call"):
                     if not is_nothing(turn.get(more)):
                         found.calls += calls_of(turn[more], name=f"{place}.{more}")
@@ -393,6 +418,7 @@ class _Reading:
                     self.turns.append(Message(role=role, content=found.text, name=name))
         rest = {k: v for k, v in turn.items() if k not in used and not is_nothing(v)}
         if rest:
+            refuse_media(rest, place=place)
             self.fields.append({"turn": index, **rest})
 
     def _add_answer(self, found: Content, turn: Mapping[str, object], *, trained: bool) -> None:
@@ -409,17 +435,24 @@ class _Reading:
         )
         self.turns.append(message)
 
-    def _add_calls(self, value: object, *, place: str, trained: bool) -> None:
+    def _add_calls(
+        self, value: object, *, place: str, trained: bool, reasoning: str | None
+    ) -> None:
         """Attach tool calls to the preceding assistant turn, or to a new turn of their own."""
-        reasoning = None
         if isinstance(value, str) and not value.lstrip().startswith(("{", "[")):
             thinking = split_thinking(value)
-            reasoning, value = thinking.thoughts, thinking.answer
+            reasoning, value = _joined_thoughts(reasoning, thinking.thoughts), thinking.answer
         calls = calls_of(value, name=place)
         if self.turns and self.turns[-1].role == "assistant" and trained == self.turns[-1].trained:
             before = self.turns.pop()
             earlier = self.waiting if before.tool_calls else []
-            self.turns.append(replace(before, tool_calls=self._calls_text([*earlier, *calls])))
+            self.turns.append(
+                replace(
+                    before,
+                    reasoning=_joined_thoughts(before.reasoning, reasoning),
+                    tool_calls=self._calls_text([*earlier, *calls]),
+                )
+            )
             return
         text = self._calls_text(calls)
         self.turns.append(
@@ -470,106 +503,13 @@ def _role_of(spelled: object) -> str | None:
     return ROLE_OF.get(spelled) or ROLE_OF.get(spelled.strip().lower().replace("-", "_"))
 
 
+def _joined_thoughts(one: str | None, other: str | None) -> str | None:
+    """Thinking of two places as one text; None where there is none."""
+    if one is None or other is None:
+        return other if one is None else one
+    return f"{one}\n\n{other}"
+
+
 def _name_of(turn: Mapping[str, object]) -> str | None:
     name = turn.get("name")
     return clean_text(name) if isinstance(name, str) and name.strip() else None
-
-
-def _is_trained(turn: Mapping[str, object], used: set[str]) -> bool:
-    """Whether a turn is trained on; the fields that say so are marked as used."""
-    trained = True
-    for key in _SWITCHES:
-        value = turn.get(key)
-        if isinstance(value, np.generic):
-            value = value.item()
-        if isinstance(value, str):
-            value = value.strip().lower()
-        if isinstance(value, str | int | float):
-            trained = trained and value not in _OFF
-            if value in _ON or value in _OFF:
-                used.add(key)
-    return trained
-
-
-_SPANS = ("train_detail", "training_detail")
-_SPAN_KEYS = frozenset(("begin_offset", "end_offset", "train"))
-
-
-def _is_trained_whole(
-    turn: Mapping[str, object], used: set[str], value: object, *, place: str
-) -> bool:
-    """Whether the spans of a turn that are trained on (axolotl's `train_detail`) hold its text.
-
-    The field is known by its items, since its name is a setting there. `end_offset` is the last
-    character.
-
-    Returns:
-        True without such a field; False where no character is in a span that is trained on.
-
-    Raises:
-        UnreadableRowError: `partly_trained`: a part of the text is trained on.
-    """
-    for key, given in turn.items():
-        spans = _listed_spans(given)
-        if is_list(spans) and len(spans) == 0 and key in _SPANS:
-            return any(turn.get(switch) is not None for switch in _SWITCHES)  # as in axolotl
-        if not is_list(spans) or not any(
-            isinstance(span, Mapping) and set(span) >= _SPAN_KEYS for span in spans
-        ):
-            continue
-        used.add(key)
-        if not isinstance(value, str):
-            raise UnreadableRowError(
-                "partly_trained", f"{place}.{key}: the spans of {shown(value)} are not known"
-            )
-        inside = [False] * len(value)
-        for span in spans:
-            begin, end, trained = _span(span, place=f"{place}.{key}")
-            inside[begin:end] = [trained] * len(inside[begin:end])
-        said = [known for known, character in zip(inside, value, strict=True) if character.strip()]
-        if any(said) and not all(said):
-            raise UnreadableRowError(
-                "partly_trained",
-                f"{place}.{key} trains on {sum(said)} of {len(said)} characters; "
-                "only whole turns can be scored",
-            )
-        return any(said)
-    return True
-
-
-def _listed_spans(value: object) -> object:
-    """Spans that a row holds as JSON text, as a list; any other value as it is."""
-    if isinstance(value, str) and "begin_offset" in value and value.lstrip().startswith("["):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    return value
-
-
-def _span(span: object, *, place: str) -> tuple[int, int, bool]:
-    """Span of characters as a half-open range, and whether it is trained on."""
-    found = span if isinstance(span, Mapping) else {}
-    ends = [found.get("begin_offset"), found.get("end_offset")]
-    numbers = [
-        int(end)
-        for end in ends
-        if isinstance(end, int | float | np.number) and end >= 0 and end == int(end)
-    ]
-    if len(numbers) != len(ends) or isinstance(ends[0], bool) or isinstance(ends[1], bool):
-        raise UnreadableRowError(
-            "bad_type", f"{place} should hold a begin_offset and an end_offset, found {shown(span)}"
-        )
-    return numbers[0], numbers[1] + 1, _is_trained(found, set())
-
-
-def _reasoning_of(turn: Mapping[str, object], used: set[str]) -> str | None:
-    """Thinking that a turn keeps in a field of its own."""
-    for key in _REASONING_KEYS:
-        value = turn.get(key)
-        if is_list(value) and len(value) and all(isinstance(part, str) for part in value):
-            value = "\n".join(map(str, value))
-        if isinstance(value, str) and value.strip():
-            used.add(key)
-            return clean_text(value)
-    return None

@@ -9,7 +9,9 @@ from tutelage.data.chat_messages import (
     Conversation,
     content_of,
     is_conversation,
+    listed_in,
     marked_turns,
+    turns_in,
     turns_of,
 )
 from tutelage.data.example import Message, split_response
@@ -259,8 +261,9 @@ def _with_instruction(fields: Fields, *, tools: bool) -> Pair:
     name, value = fields.take("instruction")
     if isinstance(value, Mapping) and is_list(value.get("replies")):
         return _of_turns(fields, Conversation(turns=tuple(_best_thread(value))), name=name)
-    if is_conversation(value):
-        return _of_prompt(fields, value, name=name, tools=tools)
+    prompt = turns_in(value) if isinstance(value, str) else value  # a text in a CSV file
+    if is_conversation(prompt):
+        return _of_prompt(fields, prompt, name=name, tools=tools)
     instruction = text_of(value, name=name) or ""
     whole = _whole_response(fields, tools=tools)
     if whole is not None:  # a preference set repeats its prompt in front of the answer
@@ -285,7 +288,8 @@ def _of_prompt(fields: Fields, value: Sequence[object], *, name: str, tools: boo
         return whole
     # As in TRL, only the completion is trained on, whoever spoke in the prompt.
     context = tuple(replace(t, trained=t.role != "assistant") for t in pair.context)
-    return replace(pair, context=context, response=_response(fields, tools=tools))
+    response = _response(fields, tools=tools, beside_turns=True)
+    return replace(pair, context=context, response=response)
 
 
 def _continued(fields: Fields, prompt: Sequence[object], name: str, *, tools: bool) -> Pair | None:
@@ -387,9 +391,18 @@ def joined(instruction: str, given: str) -> str:
     return f"{instruction}\n{given}" if instruction.strip() else given
 
 
-def _response(fields: Fields, *, tools: bool) -> Message | None:
-    """Response turn; None where the row has no such field, empty where the field is null."""
+def _response(fields: Fields, *, tools: bool, beside_turns: bool = False) -> Message | None:
+    """Response turn; None where the row has no such field, empty where the field is null.
+
+    Args:
+        fields: The row, seen by our names.
+        tools: Whether the row lists its tools.
+        beside_turns: Whether the prompt is a list of turns, so that the response may be one that is
+            written as a text.
+    """
     name, value = fields.take("response")
+    if beside_turns and isinstance(value, str):
+        value = turns_in(value) or value
     if value is None:
         calls = _calls_as_answer(fields) if tools else None
         if calls is not None:
@@ -441,9 +454,13 @@ def _system(fields: Fields) -> tuple[Message, ...]:
 
 def _history(fields: Fields) -> tuple[Message, ...]:
     """Earlier turns in LLaMA-Factory's format: a list of [instruction, response] pairs."""
-    if not is_list(fields.peek("history")):
+    value = fields.peek("history")
+    is_written = isinstance(value, str) and value.lstrip().startswith("[")
+    if not is_written and not is_list(value):
         return ()
     name, value = fields.take("history")
+    if isinstance(value, str):  # as in a CSV file
+        value = listed_in(value, name=name)
     turns: list[Message] = []
     for pair in value if is_list(value) else ():
         if not is_list(pair) or len(pair) != 2:  # noqa: PLR2004  (a pair has two)

@@ -25,7 +25,17 @@ THINKING = frozenset(
 )
 """Columns that may hold the thinking of the response; only the user knows."""
 OF_THE_PROMPT = frozenset(
-    ("choices", "options", "documents", "passages", "passage", "contexts", "article", "paragraph")
+    (
+        "choices",
+        "options",
+        "documents",
+        "passages",
+        "passage",
+        "contexts",
+        "article",
+        "paragraph",
+        "instructions",
+    )
 )
 """Columns that may belong to the instruction."""
 OF_TOOLS = frozenset(
@@ -196,7 +206,7 @@ _RESPONSES = ("response", "output", "completion", "solution", "rationale", "answ
 _BY_A_MODEL = ("attempt", "deepseek_attempt")
 """Names of a model's answer in sets where `solution` is the reference (s1K)."""
 _INSTRUCTIONS = (
-    *("instruction", "question", "prompt", "query", "problem"),
+    *("instruction", "question", "prompt", "query", "problem", "instructions"),
     *("definition", "input", "inputs"),  # Natural Instructions: a definition and its input
 )
 _ASKS = ("instruction", "question", "prompt", "query", "problem")
@@ -214,7 +224,13 @@ ALIASES: Mapping[FieldName, tuple[str, ...]] = {
         *("generated_solution", "deepseek_solution", *_BY_A_MODEL),
         *("solution", "rationale", "answer", "targets", "target"),
     ),
-    "system": ("system", "system_prompt", "systeminstruction", "system_instruction"),
+    "system": (
+        "system",
+        "system_prompt",
+        "systeminstruction",
+        "system_instruction",
+        "system_message",
+    ),
     "history": ("history",),
     "messages": ("messages", "conversations", "conversation", "dialog", "dialogue", "contents"),
     "refined_instruction": tuple(
@@ -270,7 +286,7 @@ def is_null(value: object) -> bool:
 
 _MEDIA_COLUMN = re.compile(
     r"(image|img|picture|photo|video|audio|pixel_value)s?"
-    r"([_-]?\d+)?([_-]?(path|url|uri|file|filename|file_name|bytes|base64)s?)?([_-]?\d+)?",
+    r"([_-]?\d+)?([_-]?(path|url|uri|file|filename|file_name|bytes|base64|list)s?)?([_-]?\d+)?",
     re.IGNORECASE,
 )
 """Name of a column that is part of a prompt and holds no text."""

@@ -26,7 +26,7 @@ from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
 
-from tutelage.data.chat_messages import ROLE_OF, turns_of
+from tutelage.data.chat_messages import ROLE_OF, turns_in, turns_of
 from tutelage.data.conversation_pairs import (
     Pair,
     answer,
@@ -431,6 +431,8 @@ def _pair(row: Mapping[str, object], columns: TextColumns) -> Turns | None:
     given = None if columns.given is None else row[columns.given]
     system = None if columns.system is None else row[columns.system]
     if type(asked) is not str or type(said) is not str:
+        return None
+    if asked.lstrip().startswith("[") and turns_in(asked) is not None:
         return None
     if given is not None and type(given) is not str:
         return None

@@ -13,6 +13,7 @@ of the turn, which shows what the template puts around a response.
 import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -256,14 +257,39 @@ def _find_calls(
         if at < 0:
             raise _missing(piece)
         starts.append(where.places[at])
-    for forms in _words_of_calls(calls):
-        if not any(_squeeze(form) in where.text for form in forms):
+    for forms, times in Counter(_words_of_calls(calls)).items():
+        if max(where.text.count(_squeeze(form)) for form in forms) < times:
             raise _missing(forms[0])
+    _check_calls_once(turn, calls, rendered=where.text)
     if not starts:
         name = where.text.find(_squeeze(_name_of(calls[0])))
         starts.append(_opening(full, where.places[name], region=region))
     end = region + len(full[region:limit].rstrip())
     return _Found(start=min(starts), end=end, stripped=False, in_pieces=True)
+
+
+def _check_calls_once(turn: Message, calls: Sequence[Any], *, rendered: str) -> None:
+    """Raise an error if a turn with calls has more of its words than it should."""
+    said = [text for text in (turn.reasoning or "", turn.content) if text.strip()]
+    written: list[tuple[str, ...]] = [(text,) for text in said]
+    written += map(_forms_of_arguments, calls)
+    parts = [tuple(map(_squeeze, forms)) for forms in written]
+    for forms, (text, *_) in zip(parts, written, strict=True):
+        # A name, or {} for no arguments, may be markup.
+        is_name = forms[0].isidentifier() or not any(map(str.isalnum, forms[0]))
+        wanted = sum(other[0].count(forms[0]) for other in parts)
+        if len(forms[0]) <= 3 or is_name:  # noqa: PLR2004  (markup can contain short words)
+            continue
+        if max(map(rendered.count, forms)) > wanted:
+            raise _doubled(text)
+
+
+def _forms_of_arguments(call: Any) -> tuple[str, ...]:
+    """Arguments of a call as JSON, as JSON inside a text, and in Python's notation."""
+    function = call.get("function", call) if isinstance(call, dict) else {}
+    arguments = function.get("arguments")
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    return text, json.dumps(text, ensure_ascii=False)[1:-1], str(arguments)
 
 
 def _end_of_calls(

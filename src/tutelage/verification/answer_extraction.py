@@ -191,9 +191,23 @@ _JSON_FIELD = re.compile(
 )
 _PHRASE = re.compile(
     r"\banswer\b[ \t*_]*(?:(?:is|was|should be|would be|will be|=|:)[ \t*_]*)+\s*"
+    r"(?:(?:\\\[|\$\$)[ \t]*\n\s*)?"  # a formula on lines of its own
     r"(?=(\S[^\n]{0,1000}))",  # looked at, not consumed: the line may say it twice
     re.IGNORECASE,
 )
+_TAGGED = re.compile(r"<((?:final_)?answer)>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
+_TAG_CLOSED = re.compile(r"</(?:final_)?answer>", re.IGNORECASE)
+_UNDER_HEADING = re.compile(
+    r"^[ \t]*(?:#{1,6}[ \t]+|[*_]{2,3})[*_ \t]*(?:the[ \t]+)?(?:final[ \t]+)?answer[*_: \t]*\n\s*"
+    r"([^\n]*\w[^\n]*)(?=\n\s*\n|\s*\Z)",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""A paragraph of one line under a heading."""
+_NAMED_NUMBER = r"[a-z](?:_?\d)?\s*=\s*[-\u2212]?\s*\d[\d,./]*(?<![,./])"
+_SOLUTIONS = re.compile(
+    rf"(?<![\w\\])({_NAMED_NUMBER}(?:\s*(?:,\s*(?:or|and)?|or|and)\s+{_NAMED_NUMBER})+)[\s.$*]*\Z"
+)
+"""All solutions at the end of a text: `x = 3 or x = -3`."""
 _A_LINE = re.compile(r"^[ \t*]*A[ \t*]*:[ \t*]*(?=[^\n]*\d)(\S[^\n]{0,60})$", re.MULTILINE)
 _OUTPUT = re.compile(r"```output[ \t]*\n(.{0,4000}?)\n?```", re.DOTALL)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(?:\{|(\d+))")
@@ -298,12 +312,23 @@ def _marked(text: str) -> Iterator[Found]:
         sentence = _first_sentence(match[1])
         if sentence and not (_DENIAL.match(sentence) and numbers_in(sentence)):
             yield Found(text=sentence, how="after 'answer'", start=match.start(1))
+    yield from _set_apart(text)
     for match in _A_LINE.finditer(text):
         yield Found(text=_first_sentence(match[1]), how="after 'A:'", start=match.start(1))
     for match in _OUTPUT.finditer(text):
         lines = match[1].strip().splitlines()
         if lines:
             yield Found(text=lines[-1].strip(), how="program output", start=match.start(1))
+
+
+def _set_apart(text: str) -> Iterator[Found]:
+    """Answers inside `<answer>` or alone under the heading `Answer`."""
+    for match in _TAGGED.finditer(text):
+        yield Found(text=match[2].strip(), how="answer tag", start=match.start(2))
+    for match in _UNDER_HEADING.finditer(text):
+        line = match[1].strip(" \t*_$.")
+        if "=" not in line and _is_formula(line):
+            yield Found(text=match[1].strip(), how="after 'answer'", start=match.start(1))
 
 
 def _unmarked(text: str, instruction: str | None) -> Found | NotFound:
@@ -325,6 +350,10 @@ def _unmarked(text: str, instruction: str | None) -> Found | NotFound:
 
 
 def _last_number(prose: str, instruction: str | None, *, text: str) -> Found | NotFound:
+    solutions = _SOLUTIONS.search(prose)
+    if solutions is not None:
+        start = text.rfind(solutions[1])
+        return Found(text=solutions[1], how="solutions at the end", start=start)
     numbers = numbers_at(prose)
     if not numbers:
         return NotFound(why="the response contains no number and no marked answer")
@@ -409,7 +438,7 @@ def _json_text(raw: str) -> str:
 
 
 def _first_sentence(text: str) -> str:
-    text = text.strip()
+    text = _TAG_CLOSED.split(text, maxsplit=1)[0].strip()
     end = _SENTENCE_END.search(text)
     if end is not None and end.start() > 0:
         text = text[: end.start()]

@@ -112,6 +112,12 @@ _IN_UNKNOWNS = re.compile(
     r"|(?:[-+*/]|\\cdot)\s*[a-z](?![A-Za-z])|\|[a-z]\|"
 )
 """The left side of an equation that is no name."""
+_BEYOND = re.compile(
+    r"\b(?:(?:more|less|fewer|greater|larger|smaller|higher|lower|other) than|not|over|under"
+    r"|above|below)\s+\$?\s*\d",
+    re.IGNORECASE,
+)
+"""Words in front of a number that say that it is another one."""
 _HEDGE = re.compile(r"\bor\b|\beither\b|\bmaybe\b|\bperhaps\b|\bpossibly\b", re.IGNORECASE)
 _TAIL = re.compile(r"\s*(?:\(|;|,(?!\s*[\d$-])|\b(?:because|since|as|which|so|for|in total)\b)")
 _BRACKETED = re.compile(r"(\\?[({\[])(.*?)(\\?[)}\]])", re.DOTALL)
@@ -277,10 +283,17 @@ def compare_expressions(  # noqa: PLR0911  (one return a kind of expression)
         single = answer if ours is None else reference
         return _same_as_single(ours or theirs, single, lambda: same(answer, reference), same)
     (our_kind, our_parts), (their_kind, their_parts) = ours, theirs
+    sides = ((our_kind, answer), (their_kind, reference))
     if our_kind == their_kind == "set" and len(our_parts) != len(their_parts):
         return _same_without_repeats(our_parts, their_parts, same)
-    if our_kind != their_kind or len(our_parts) != len(their_parts):
+    if len(our_parts) != len(their_parts):
         return False
+    if our_kind != their_kind:
+        bare = any(kind == "set" and "{" not in text[:2] for kind, text in sides)
+        in_order = all_same(same(a, b) for a, b in zip(our_parts, their_parts, strict=True))
+        # 1, 2 may be the tuple (1, 2) without its brackets.
+        may_be = bare and {our_kind, their_kind} == {"set", "()"} and in_order is not False
+        return None if may_be else False
     if our_kind == "set":
         return same_sets(our_parts, their_parts, same)
     return all_same(same(a, b) for a, b in zip(our_parts, their_parts, strict=True))
@@ -352,12 +365,22 @@ def _compare_named(answer: str, reference: str, same: Same) -> tuple[bool | None
         return None
     if len(named) != len(members[1]):
         return (False,)
-    values = list(named.values())
-    pairs = zip(values, members[1], strict=True)
-    in_order = all_same(same(*(p if ours is not None else p[::-1])) for p in pairs)
-    any_order = same_sets(values, members[1], same)
-    # (1, 2) gives the values in their order; 2, 1 may do so or not.
-    return (in_order if in_order or members[0] != "set" or not any_order else None,)
+    values, by_name = list(named.values()), [named[name] for name in sorted(named)]
+
+    def agree(given: Sequence[str]) -> bool | None:
+        pairs = zip(given, members[1], strict=True)
+        return all_same(same(*(p if ours is not None else p[::-1])) for p in pairs)
+
+    in_order = agree(values)
+    if members[0] == "()" and by_name != values:
+        # y = 2, x = 1 is most likely (1, 2), and hardly (2, 1).
+        sorted_order = agree(by_name)
+        result = None if in_order and not sorted_order else sorted_order
+    elif in_order or members[0] != "set" or not same_sets(values, members[1], same):
+        result = in_order
+    else:
+        result = None  # (1, 2) gives the values in their order; 2, 1 may do so or not
+    return (result,)
 
 
 def _reference_answer(reference: str) -> str | None:
@@ -405,9 +428,9 @@ def _against_number(  # noqa: PLR0911  (one return a kind of answer)
         return HardClaim(answer=answer, reference=reference.text, how=found.how)
     if not numbers_in(answer):
         return no_answer(f"no number in the answer {answer!r} ({found.how})")
-    return cannot_check(
-        f"more than one number in the answer {answer!r} ({found.how}); reference {reference.text!r}"
-    )
+    beyond = _BEYOND.search(answer) is not None
+    why = "only a bound or a denied number in" if beyond else "more than one number in"
+    return cannot_check(f"{why} the answer {answer!r} ({found.how}); reference {reference.text!r}")
 
 
 def _listed_numbers(answer: str) -> list[Quantity] | None:
@@ -447,7 +470,8 @@ def _only_number(answer: str, how: str) -> tuple[Quantity, str] | None:
     # The 4 of x + 4 is not the answer, nor is the 12 of 12x or of 12 / y.
     is_formula = _looks_formal(answer) and not _is_prose(answer)
     numbers = numbers_in(answer)
-    if len(numbers) == 1 and not is_formula and not _FORMULA.search(answer):
+    is_bound = _BEYOND.search(answer) is not None
+    if len(numbers) == 1 and not (is_formula or is_bound or _FORMULA.search(answer)):
         return numbers[0], "its only number"
     return None
 

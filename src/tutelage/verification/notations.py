@@ -32,9 +32,9 @@ _SIGNS = (
     ("\u2205", "\\emptyset "),
 )
 _SUPERSCRIPTS = str.maketrans(
-    "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079", "0123456789"
+    "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207b", "0123456789-"
 )
-_SUPERSCRIPT = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+")
+_SUPERSCRIPT = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b]+")
 _CONSTANTS = re.compile(
     r"(?<![\\A-Za-z])(pi|infinity|inf|oo|theta|alpha|beta|gamma|lambda|phi)(?![A-Za-z])"
 )
@@ -168,7 +168,7 @@ _BASED = re.compile(
     r"(-?)\(?([0-9A-Za-z]+)\)?\s*"
     r"(?:_\s*\{?\s*\(?([0-9]+|[a-z]+)\)?\s*\}?"
     r"|,?\s*\(?(?:in\s+)?base[\s-]*_?\{?([0-9]+|[a-z]+)\}?\)?"
-    r"|\s+in\s+(binary|octal|decimal|hexadecimal))"
+    r"|\s*\(?(?:in\s+)?(binary|octal|decimal|hexadecimal)\)?)"
 )
 _TIME = re.compile(
     r"(\d{1,2}):([0-5]\d)(?::[0-5]\d)?\s*(?:(a|p)\.?\s?m\.?)?|(\d{1,2})\s*(a|p)\.?\s?m\.?",
@@ -199,7 +199,7 @@ _FAMILY = re.compile(
 """Behind a formula for all solutions, such as 2k\\pi."""
 _PERMUTATIONS = re.compile(r"(?<![A-Za-z\\])[ABD-Z]\(\d+,\s*\d+\)|P_\{?\d")
 _CAPITALS = re.compile(r"[A-Z]{2,5}")
-_DECIMAL_COMMA = re.compile(r"-?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+")
+_DECIMAL_COMMA = re.compile(r"-?(?:\d+|\d{1,3}(?:[. \u00a0\u202f]\d{3})+),\d+")
 _RADIANS = re.compile(r"\brad(?:ian)?s?\b", re.IGNORECASE)
 _DEGREES = re.compile(r"\u00b0|\bdeg(?:ree)?s?\b", re.IGNORECASE)
 _NOON = 12
@@ -438,7 +438,7 @@ def _differ_by_comma(answer: str, target: str) -> bool:
     for text, other in ((answer, target), (target, answer)):
         quantity = read_quantity(other)
         if quantity is not None and _DECIMAL_COMMA.fullmatch(text):
-            pointed = Fraction(text.replace(".", "").replace(",", "."))
+            pointed = Fraction(re.sub(r"[.\s]", "", text).replace(",", "."))
             if pointed in quantity.values and text != other:
                 return True
     return False

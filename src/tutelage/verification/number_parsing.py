@@ -144,16 +144,19 @@ def units_of(text: str) -> tuple[Unit, ...]:
     for pattern, power in ((_SQUARE, 2), (_CUBIC, 3)):
         match = pattern.match(text)
         if match is not None:
-            return tuple(
-                Unit(kind=f"{unit.kind}^{power}", factor=unit.factor**power)
-                for unit in units_of(match[1])
-            )
+            return tuple(_powered(unit, power) for unit in units_of(match[1]))
     above, *below = _RATE.split(text, maxsplit=1)
     if below and above:
         return _rate(above, below[0])
     first, _, rest = text.partition(" ")
     is_unit = bool(rest) and first not in _AMBIGUOUS_BEFORE_WORDS
     return _UNITS.get(first, ()) if is_unit else ()
+
+
+def _powered(unit: Unit, power: int) -> Unit:
+    if (unit.kind, power) == ("length", 3):
+        return Unit(kind="volume", factor=1000 * unit.factor**3)  # in litres
+    return Unit(kind=f"{unit.kind}^{power}", factor=unit.factor**power)
 
 
 def _rate(above: str, below: str) -> tuple[Unit, ...]:
@@ -186,7 +189,14 @@ _TENS = {
         ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], start=2
     )
 }
-_WORD_SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_WORD_SCALES = {
+    "thousand": 10**3,
+    "lakh": 10**5,
+    "million": 10**6,
+    "crore": 10**7,
+    "billion": 10**9,
+    "trillion": 10**12,
+}
 _PARTS = {"half": Fraction(1, 2), "quarter": Fraction(1, 4)}
 _ORDINAL_PARTS = {
     word: Fraction(1, value)
@@ -280,19 +290,17 @@ FLOAT_NOISE = Fraction(1, 10**9)
 """Relative difference up to which a decimal matches the reference: programs print
 17.999999999999996 for 18.
 """
+_LAST_DIGIT = Fraction(3, 2 * 10**6)
+"""Relative difference up to which a decimal matches a fraction whose decimals never end, such as
+0.428571 for 3/7.
+"""
 
 _DIGITS = r"\d{1,3}(?:,\d{3})+(?!\d)|\d{1,2}(?:,\d{2})+,\d{3}(?!\d)|\d{1,300}"
 _DECIMAL = rf"(?:(?:{_DIGITS})(?:\.\d{{0,300}})?|\.\d{{1,300}})(?:[eE][+-]?\d{{1,3}}(?![\d.]))?"
 _SPACED = r"\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?!\d)(?:\.\d{1,300})?"
 _CURRENCY = r"(?:US\$|USD|EUR|GBP|Rs\.?|[$€£¥₹])"
 _SIGN = r"[-+\u2212\u2013]"
-_SCALES = {
-    "hundred": 10**2,
-    "thousand": 10**3,
-    "million": 10**6,
-    "billion": 10**9,
-    "trillion": 10**12,
-}
+_SCALES = {"hundred": 10**2, **_WORD_SCALES, "bn": 10**9}
 _UNIT = r"[^\d=<>+*^_\\{}\[\]|,;:]{0,60}"
 _QUANTITY = re.compile(
     rf"(?:(?:approximately|approx\.?|about|roughly|around|exactly|only)\s+|[~≈=]\s*)?"
@@ -318,6 +326,11 @@ _KELVINS = {
 """For each scale of temperature, the size of a degree in kelvins, and what is added before."""
 _SYMBOL = re.compile(r"[a-z\u00b5\u03bc]?[A-Z\u03a9][A-Za-z]?")
 """What looks like the symbol of a unit: N, Pa, kHz, MJ."""
+_SUPERSCRIPT = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u207b]")
+_SHORT_UNIT = re.compile(r"[^\W\d_]{1,3}(?:/[^\W\d_]{1,3})?[\u00b2\u00b3]?")
+"""A unit by its symbol, known or not: N, kN, m/s."""
+_BEFORE_UNIT = re.compile(r"^(?:of )?(?:an?(?: |$))?")
+"""Words between a part and its unit: half an hour, a quarter of a mile."""
 _MINUS = re.compile(r"^(?:negative|minus)\s+", re.IGNORECASE)
 _JOINED = re.compile(r"\b(?:or|and|to|plus|minus|times|either|maybe|not)\b", re.IGNORECASE)
 _VARIABLE = re.compile(r"[abcdeijnpqrtuvwxyzπ](?:$|\s*[-+/(])")
@@ -375,6 +388,8 @@ def read_quantity(text: str) -> Quantity | None:
     if {match["sign"], match["sign2"]} == {"-"}:  # --3 is no quantity but a formula
         value = None
     unit = match["unit"].strip()
+    if _SUPERSCRIPT.match(unit):  # 2\u00b3 is 8
+        value = None
     # "12x" and "3 a + b" are formulas, "12 or so" and "3 to" are not one number.
     glued = not match["percent"] and match["unit"][:1].isalpha() and _VARIABLE.match(unit)
     if value is None or glued or unit.startswith("!") or _JOINED.search(unit):
@@ -468,7 +483,9 @@ def same_measure(  # noqa: PLR0911  (one return a case)
         lengths = {unit.kind for unit in (*ours, *theirs)} <= {"time", "calendar"}
         return None if same or lengths else False  # a year has 365 days, or 366
     if same:
-        return True
+        symbols = [q.unit for q in (one, other) if _SHORT_UNIT.fullmatch(q.unit)]
+        differ = len({symbol.removesuffix("s") for symbol in symbols}) > 1
+        return None if differ else True  # 5 kN and 5 N
     if all(q.units or _SYMBOL.fullmatch(q.unit) for q in (one, other)):
         return None  # MJ and kWh: units of which one at least is not known here
     for named, bare in ((one, other), (other, one)):
@@ -494,13 +511,24 @@ def _same_temperature(one: Quantity, other: Quantity) -> bool | None:
 
 
 def _same_values(one: Quantity, other: Quantity, factor: Fraction) -> bool:
-    noise = Fraction(0) if one.exact and other.exact else FLOAT_NOISE
+    exact = one.exact and other.exact
     ours, theirs = one.values, other.values
     if len(ours) == len(theirs) > 1 and ours[1] * theirs[0] == theirs[1] * ours[0]:
         ours, theirs = ours[:1], theirs[:1]  # both in per cent, or both in dozens
-    return any(
-        abs(a * factor - b) <= noise * max(abs(a * factor), abs(b)) for a in ours for b in theirs
-    )
+    for a in ours:
+        for b in theirs:
+            endless = one.exact != other.exact and _is_endless(
+                a * factor if one.exact else b / factor
+            )
+            noise = Fraction(0) if exact else _LAST_DIGIT if endless else FLOAT_NOISE
+            if abs(a * factor - b) <= noise * max(abs(a * factor), abs(b)):
+                return True
+    return False
+
+
+def _is_endless(value: Fraction) -> bool:
+    """Whether the decimals of a fraction never end, as those of 1/3."""
+    return pow(10, value.denominator.bit_length(), value.denominator) != 0
 
 
 def _value(match: re.Match[str]) -> Fraction | None:
@@ -520,6 +548,10 @@ def _meanings(value: Fraction, *, percent: bool, unit: str) -> tuple[Fraction, .
     word = unit.split(" ", 1)[0].lower().rstrip("s") if unit else ""
     if word == "dozen":
         return value, value * 12
+    if unit == "K":  # thousands, or kelvins
+        return value, value * 1000
+    if unit.startswith("\u2030"):
+        return value, value / 1000
     return (value * (10**3 if unit == "k" else _SCALES.get(word, 1)),)
 
 
@@ -532,6 +564,8 @@ def _from_words(text: str) -> Quantity | None:
         return None
     value, rest = read
     value = -value if negative else value
+    if value.denominator > 1:
+        rest = _BEFORE_UNIT.sub("", rest)
     if _JOINED.search(rest) or any(number_from_words(word) for word in rest.split()):
         return None
     return Quantity(
