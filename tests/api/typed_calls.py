@@ -7,12 +7,12 @@ from typing import assert_type
 
 import tutelage as tt
 from tutelage.api import (
+    Audit,
     Candidates,
     Estimate,
     Evaluated,
     FilterComparison,
     Filtered,
-    Findings,
     Frontier,
     Proof,
     Ranking,
@@ -29,7 +29,7 @@ FILTERS = [{"kind": "length", "maximum": 10}]
 
 def results() -> None:
     """What a call returns without `dry_run`."""
-    assert_type(tt.audit(ROWS, "s"), Findings)
+    assert_type(tt.audit(ROWS, "s"), Audit)
     assert_type(tt.evaluate("s", {"choice": ROWS}), Evaluated)
     assert_type(tt.filter(ROWS, FILTERS), Filtered | FilterComparison)
     assert_type(tt.frontier(ROWS, "s"), Frontier)
@@ -67,7 +67,7 @@ def estimates() -> None:
 
 def either(*, dry_run: bool) -> None:
     """What is returned where only the call decides."""
-    assert_type(tt.audit(ROWS, "s", dry_run=dry_run), Findings | Estimate)
+    assert_type(tt.audit(ROWS, "s", dry_run=dry_run), Audit | Estimate)
     assert_type(tt.evaluate("s", {"choice": ROWS}, dry_run=dry_run), Evaluated | Estimate)
     assert_type(tt.filter(ROWS, FILTERS, dry_run=dry_run), Filtered | FilterComparison | Estimate)
     assert_type(tt.frontier(ROWS, "s", dry_run=dry_run), Frontier | Estimate)

@@ -96,3 +96,10 @@ def test_metrics_as_json_names_direction_level_and_source() -> None:
 
 def test_an_engine_there_is_not_is_misuse(run: Path) -> None:
     assert call("score", str(run), "--student", "m", "--engine", "spark").exit_code == 2
+
+
+def test_a_path_that_is_not_there_is_answered_for_files_and_for_runs(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["score", str(tmp_path / "typo.jsonl"), "--student", "x"])
+    assert result.exit_code == 1
+    assert "typo.jsonl: there is no such file or folder" in result.stderr
+    assert "hint: give a run folder; a file or a dataset of the hub needs --out" in result.stderr

@@ -50,6 +50,23 @@ def test_a_ranking_of_nobody_has_no_table() -> None:
     assert said == ["No entrant has a number.", "Report: r.html"]
 
 
+def test_a_ranking_shows_the_interval_of_what_decides_and_the_values_of_the_others() -> None:
+    others = ("likelihood", "mean_rank", "accuracy")
+    row = {"entrant": "t", "answers": 1, "unscored": 0}
+    for name in ("rsr", *others):
+        row |= {name: 0.5, **{f"{name}_{p}": 1 for p in ("low", "high", "rank", "rank_best")}}
+    said = joined(text.ranking_text({"in_words": [], "by": "rsr", "teachers": [row],
+                                     "report": "r.html"}))  # fmt: skip
+    heads = said.splitlines()[0].split("   ")
+    assert [head.strip() for head in heads] == [
+        *("entrant", "answers", "unscored", "rsr", "rsr low", "rsr high", "rsr rank"),
+        *("likelihood", "mean rank", "accuracy"),
+    ]
+    many = {f"p{n}": 0.5 for n in range(12)} | {f"p{n}_rank": 1 for n in range(12)}
+    found = {"in_words": [], "by": "rsr", "teachers": [row | many], "report": "r.html"}
+    assert "Further columns are in the report: p2, p3" in joined(text.ranking_text(found))
+
+
 def test_a_long_ranking_says_that_it_is_cut() -> None:
     rows = [{"entrant": f"t{i}", "answers": 1, "rsr": None} for i in range(51)]
     said = joined(text.ranking_text({"in_words": [], "sources": rows, "report": "r.html"}))

@@ -405,7 +405,7 @@ def test_rows_that_share_an_instruction_are_told_and_read_as_samples_when_asked(
     rows = [{"question": ASK, "answer": text} for text in ("42", "forty-two", "six sevens")]
     found = read(rows)
     assert [row.candidates[0].step for row in found] == ["original"] * 3
-    assert found.notes[0].startswith("2 rows have the instruction of an earlier row")
+    assert found.notes[0].startswith("2 rows with the instruction of an earlier row")
     assert "--as samples" in found.notes[0]
     asked = read(rows, ReadSettings(shape="samples"))
     assert [row.candidates[0].step for row in asked] == ["sample"] * 3
@@ -516,8 +516,8 @@ def test_columns_beside_that_may_belong_to_prompt_or_response_are_pointed_out() 
     found = read(rows)
     list(found)
     assert [note.split(":")[0] for note in found.notes] == [
-        "1 rows have a column choices",
-        "1 rows have a column cot",
+        "1 row with a column choices",
+        "1 row with a column cot",
     ]
     assert "--map reasoning=cot" in found.notes[1]
     more = read(

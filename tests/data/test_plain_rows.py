@@ -348,7 +348,7 @@ def test_duplicates_and_sources_are_the_same_on_the_planned_path(tmp_path: Path)
     assert again.candidates == ()
     assert again.repeated == first.candidates
     assert again.detail == f"{path}:2: 1 of 1 candidates are repeated"
-    assert rows.notes[0].startswith("1 rows have the instruction of an earlier row")
+    assert rows.notes[0].startswith("1 row with the instruction of an earlier row")
     renamed = list(read(path, ReadSettings(source_name="mine")))
     assert {row.example.source for row in renamed if row.example} == {"mine"}
 

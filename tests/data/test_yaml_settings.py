@@ -1,8 +1,8 @@
 """What is said of keys and values that settings do not have."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from click.testing import CliRunner
@@ -11,9 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from tutelage.cli import main
 from tutelage.data.yaml_settings import close_matches
 from tutelage.errors import SettingsError
+from tutelage.experiments.prove.config import load_prove_settings
+from tutelage.experiments.rank.proxy_training import probe_settings
+from tutelage.experiments.rank.run import teachers_of
 from tutelage.experiments.rounds import load_rounds_settings
+from tutelage.filters import read_filters
 from tutelage.pipeline import load_settings
 from tutelage.pipeline.config import checked
+from tutelage.pipeline.train_stage import tasks_of
+from tutelage.refinement.prompt import load_prompt
 
 
 class _Model(BaseModel):
@@ -30,12 +36,18 @@ class Pear(_Model):
     softness: int = 1
 
 
+class House(_Model):
+    floors: int = 1
+    street: str
+
+
 class Basket(_Model):
     one: Apple | None = None
     several: tuple[Annotated[Apple | Pear, Field(discriminator="kind")], ...] = ()
     by_name: Mapping[str, Apple] = {}
     either: Apple | Pear = Apple()
     free: Mapping[str, int] = {}
+    house: House | None = None
 
 
 @pytest.mark.parametrize(
@@ -51,8 +63,15 @@ class Basket(_Model):
         ({"either": {"kind": "pear", "sofness": 1}}, "did you mean `softness`?"),
         ({"BY-NAME": {}}, "unknown key `BY-NAME`; did you mean `by_name`?"),
         ({"sweetness": 1}, "unknown key `sweetness`; did you mean `one.sweetness`"),
-        ({"xyzzy": 1}, "unknown key `xyzzy`; known keys are by_name, either, free, one, several"),
+        (
+            {"xyzzy": 1},
+            "unknown key `xyzzy`; known keys are by_name, either, free, house, one, several",
+        ),
         ({"one": {"kind": "appel"}}, "did you mean `apple`?"),
+        ({"one": "golden"}, "one: must be settings by name, such as {kind: ...}"),
+        ({"by_name": ["golden"]}, "by_name: must be settings by name"),
+        ({"several": "golden"}, "several: must be a list"),
+        ({"house": "blue"}, "house: must be settings by name, such as {street: ...}"),
     ],
 )
 def test_a_mistyped_name_gets_the_name_that_was_meant(values: dict[str, object], said: str) -> None:
@@ -125,3 +144,41 @@ def test_the_other_files_get_suggestions_too(tmp_path: Path) -> None:
     path.write_text(CONFIG + "rouns: 3\n", encoding="utf-8")
     with pytest.raises(SettingsError, match="unknown key `rouns`; did you mean `rounds`"):
         load_rounds_settings(path, overrides={})
+
+
+def test_what_is_no_yaml_is_said_to_be_in_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("data: {path: a.jsonl\nout: b\n", encoding="utf-8")
+    with pytest.raises(SettingsError) as caught:
+        load_settings(path)
+    assert f'in "{path}", line 1, column 7' in str(caught.value)
+
+
+FILES: Mapping[str, Callable[[Path], Any]] = {
+    "run": load_settings,
+    "rounds": lambda path: load_rounds_settings(path, overrides={}),
+    "prove": load_prove_settings,
+    "tasks": lambda path: tasks_of(file=path, given=(), limit=None),
+    "teachers": teachers_of,
+    "probe": probe_settings,
+    "filters": read_filters,
+    "prompt": lambda path: load_prompt(step="response_reflection", path=path),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_file_that_cannot_be_read_is_named_once_and_without_a_code(
+    tmp_path: Path, kind: str
+) -> None:
+    nowhere, latin = tmp_path / "nowhere.yaml", tmp_path / "latin.yaml"
+    latin.write_bytes("größe: 1".encode("latin-1"))
+    for path, why in (
+        (nowhere, "cannot be read: No such file or directory"),
+        (tmp_path, "cannot be read: Is a directory"),
+        (latin, "is not UTF-8 text: "),
+    ):
+        with pytest.raises(SettingsError) as caught:
+            FILES[kind](path)
+        assert str(caught.value).startswith(f"{path}: {why}")
+        assert str(caught.value).count(path.name) == 1
+        assert caught.value.hint

@@ -161,7 +161,7 @@ def test_rounds_are_counted_at_their_most(
         "held-out answers": 12 * 3,
         "self_teaching": 12 * 2,
     }
-    assert "2 rounds are finished and not counted" in left["note"]
+    assert "finished rounds, not counted: 2" in left["note"]
     rewriting = settings.model_copy(
         update={
             "rewrite": replace_rewrite(settings),

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 import tutelage as tt
 from tests.gate.gate_rows import CountingStudent, gate_rows
 from tests.pipeline.fakes import write_rows
+from tutelage.api import Audit
 from tutelage.cli import main
 from tutelage.data import read
 from tutelage.errors import DataError, RunError, SettingsError
@@ -130,6 +131,30 @@ def test_plain_rows_are_called_rows(tmp_path: Path) -> None:
     assert [side["side"] for side in found["sides"]] == ["original"]
     assert "faulty rows could not be used" in found["in_words"]
     assert "rewrite" not in found["in_words"]
+
+
+def test_in_python_an_audit_has_its_lines_and_its_page(tmp_path: Path) -> None:
+    rows = [{"instruction": r.instruction, "output": r.response} for r in ROWS[:20]]
+    found = tt.audit(rows, "counting", out=tmp_path / "out", planted=60, doors=DOORS)
+    assert isinstance(found, Audit)
+    assert "\n".join(found.in_words) == found.summary["in_words"]
+    assert found.report == tmp_path / "out" / "audit.html" == Path(found.summary["page"])
+    assert found.report.exists()
+    assert not hasattr(found, "healthy")  # which `doctor` finds
+
+
+def test_a_dry_run_in_python_opens_the_student_in_the_given_way(tmp_path: Path) -> None:
+    opened: list[str] = []
+
+    def opening(settings: StudentSettings) -> CountingStudent:
+        opened.append(settings.model)
+        return open_counting(settings)
+
+    rows = [{"instruction": r.instruction, "output": r.response} for r in ROWS[:8]]
+    how: dict[str, Any] = {"dry_run": True, "measure_seconds": 0.0, "out": tmp_path / "out"}
+    found = tt.audit(rows, "counting", doors=Doors(open_student=opening), **how)
+    assert found["tokens"][0].as_py() > 0
+    assert set(opened) == {"counting"}
 
 
 def test_few_faults_mean_that_all_are_kept() -> None:

@@ -12,6 +12,7 @@ from tutelage.cli import main
 from tutelage.errors import SettingsError
 from tutelage.pipeline import RunSettings, load_settings
 from tutelage.pipeline.config import ScoreSettings, checked
+from tutelage.selection import SelectSettings
 from tutelage.student import StudentSettings
 
 
@@ -153,3 +154,11 @@ def test_a_mistyped_metric_is_answered_with_the_nearest_name() -> None:
     assert "metrics: 'idf' is unknown; did you mean ifd? per-candidate metrics are" in str(
         caught.value
     )
+
+
+def test_a_problem_of_several_settings_has_no_place_of_its_own() -> None:
+    with pytest.raises(SettingsError) as caught:
+        checked(SelectSettings, {"rule": "ifd_top"}, place="select")
+    first, problem = str(caught.value).splitlines()
+    assert first == "select: 1 setting is wrong"
+    assert problem == "  rule ifd_top needs keep_fraction, keep_count or quotas"

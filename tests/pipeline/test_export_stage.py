@@ -73,7 +73,7 @@ def test_rows_that_llamafactory_will_skip_are_said(tmp_path: Path, to: str) -> N
     done = export(run, to=to, file=tmp_path / "data.jsonl")
     assert done["rows"] == 3 + len(misfits)
     (note_,) = [text for text in done["notes"] if "LLaMA-Factory leaves" in text]
-    assert note_.startswith(f"{len(misfits)} rows do not alternate")
+    assert note_.startswith(f"{len(misfits)} rows in which user and assistant do not alternate")
     field = "messages" if to == "llamafactory" else "conversations"
     names = {"human": "user", "gpt": "assistant"}
     lines = [json.loads(line)[field] for line in (tmp_path / "data.jsonl").read_text().splitlines()]
@@ -149,3 +149,14 @@ def test_a_student_that_is_not_here_has_no_template_to_check(tmp_path: Path) -> 
     thought["messages"][-1]["reasoning_content"] = "first this, then that"
     run = run_over([thought], tmp_path)
     assert export(run, to="trl", file=tmp_path / "data.jsonl")["notes"] == []
+
+
+@pytest.mark.parametrize(("name", "form"), [("set.jsonl", "json"), ("set.parquet", "parquet")])
+def test_a_snippet_loads_the_file_in_its_own_format(tmp_path: Path, name: str, form: str) -> None:
+    ours = run_over([{"instruction": "Name a saw.", "output": "A hand saw."}], tmp_path)
+    file = tmp_path / name
+    snippet = export(ours, to="messages", file=file)["snippet"]
+    assert snippet.startswith("from datasets import load_dataset\n")
+    assert f'load_dataset("{form}", data_files="{name}"' in snippet
+    compile(snippet, name, "exec")
+    assert f"ds_type: {form}\n" in export(ours, to="axolotl", file=file)["snippet"]

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from tests.pipeline.fakes import doors, rows, settings, write_rows
 from tutelage.cli import main
-from tutelage.errors import RunError, SettingsError
+from tutelage.errors import DataError, RunError, SettingsError
 from tutelage.pipeline import (
     RunFolder,
     explain_example,
@@ -27,6 +27,7 @@ from tutelage.pipeline import (
 )
 from tutelage.pipeline.overrides import overrule
 from tutelage.pipeline.staleness import stale_outputs
+from tutelage.pipeline.summary_text import in_words
 from tutelage.pipeline.tables import checks_of
 from tutelage.progress import Silent
 from tutelage.selection import NULL_NAMES
@@ -294,3 +295,47 @@ def test_what_is_older_than_its_inputs_is_said(data: Path) -> None:
     file = data.parent / "o.jsonl"
     notes = export(run.selected_as("second"), to="messages", file=file)["notes"]
     assert any("older" in line for line in notes)
+
+
+def test_a_gate_that_wants_verified_answers_says_that_nothing_was_verified(data: Path) -> None:
+    run = make(data)
+    assert "gate_note" not in select(run, gate="not_wrong")
+    assert "nothing was verified" in select(run, gate="right")["gate_note"]
+    found = CliRunner().invoke(main, ["select", str(run.root), "--gate", "right"])
+    assert "Note: gate: right has no effect, because nothing was verified" in found.stderr
+    summary = run_all(
+        settings(data, run.root, select={"gate": "right"}), progress=Silent(), doors=doors(),
+        with_page=False,
+    )  # fmt: skip
+    assert "Note: gate: right has no effect" in in_words(summary)
+    verify(run, "number")
+    assert "gate_note" not in select(run, gate="right")
+
+
+def test_a_baseline_is_named_with_the_rule_that_it_is_made_from(data: Path) -> None:
+    run = make(data)
+    for rule in ("permuted", "length_matched", "cheap"):
+        found = CliRunner().invoke(main, ["select", str(run.root), "--rule", rule])
+        assert f"Rule: {rule} of srt." in found.stdout
+
+
+def test_counts_of_thousands_have_separators_throughout(data: Path) -> None:
+    out = data.parent / "run"
+    summary: Any = run_all(settings(data, out), progress=Silent(), doors=doors(), with_page=False)
+    load, chosen = summary["load"], summary["select"]
+    load.update(rows=51_000, examples=50_000, rows_by_status={"ok": 49_000, "duplicate": 2_000})
+    chosen.update(kept=40_000, examples=50_000, steps_kept={"original": 40_000})
+    text = in_words(summary)
+    assert "Rows: 51,000 read, 50,000 examples; 2,000 duplicate" in text
+    assert "Choice: 40,000 of 50,000 examples kept: original 40,000." in text
+
+
+def test_a_row_number_alone_is_answered_with_how_a_row_is_named(data: Path) -> None:
+    run = make(data)
+    for name, hint in (
+        ("1234567", "give row:1234567 for input row 1234567"),
+        (f"row:{'9' * 60}", "or row:N"),
+    ):
+        with pytest.raises(DataError) as caught:
+            explain_example(run.root, name)
+        assert hint in str(caught.value.hint)

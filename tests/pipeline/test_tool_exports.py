@@ -182,7 +182,7 @@ def test_template_arguments_of_a_row_are_exported_and_come_back(tmp_path: Path) 
         back = [row.candidates[0].template_args for row in read(str(file))]
         assert back == [None, '{"think": false}']
     said = export(ours, to="axolotl", file=tmp_path / "axolotl.jsonl")["notes"]
-    assert any("1 rows have template arguments of their own" in note for note in said)
+    assert any("1 row with own template arguments" in note for note in said)
     with pytest.raises(SettingsError, match=r"\.parquet: the rows have template arguments"):
         export(ours, to="messages", file=tmp_path / "rows.parquet")
     assert '"think": false' in explain_example(ours.root, "row:1")

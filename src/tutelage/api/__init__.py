@@ -8,6 +8,7 @@ from tutelage.api.proof import evaluate, prove, train
 from tutelage.api.rankings import agreement, rank_sources, rank_teachers
 from tutelage.api.results import (
     Agreement,
+    Audit,
     Candidates,
     Estimate,
     Evaluated,
@@ -33,6 +34,7 @@ from tutelage.api.table_result import Result
 
 __all__ = [
     "Agreement",
+    "Audit",
     "Candidates",
     "Estimate",
     "Evaluated",

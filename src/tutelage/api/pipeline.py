@@ -293,18 +293,14 @@ def _check(given: str | Mapping[str, Any] | BaseModel) -> dict[str, Any]:
 def _several(
     teacher: Settings | None, teachers: Sequence[Settings] | str | Path | None
 ) -> list[Settings]:
-    from tutelage.pipeline import yaml_value
+    from tutelage.pipeline import yaml_file
 
     if (teacher is None) == (teachers is None):
         raise SettingsError("give either teacher or teachers", hint="see docs/teachers.md")
     if teacher is not None:
         return [teacher]
     if isinstance(teachers, str | Path):
-        try:
-            text = Path(teachers).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{teachers}: cannot be read: {error}") from error
-        teachers = yaml_value(text, place=str(teachers))
+        teachers = yaml_file(Path(teachers))
     if not isinstance(teachers, Sequence):
         raise SettingsError(
             "teachers: expected a list of teachers", hint="each with settings and a `share`"

@@ -20,7 +20,7 @@ from tutelage.api.options import (
 from tutelage.api.overloads import overload
 from tutelage.api.results import Agreement, Estimate, FolderResult, Ranking, estimate_of
 from tutelage.api.workspace import Workspace, student_of, workspace
-from tutelage.errors import SettingsError, spelled_in_python
+from tutelage.errors import SettingsError, in_python, spelled_in_python
 from tutelage.pipeline.resources import Doors
 from tutelage.progress import Progress
 
@@ -515,7 +515,7 @@ def _ranking(
         summary=summary,
         out=place.path,
         scratch=place.scratch,
-        in_words=tuple(summary["in_words"]),
+        in_words=tuple(map(in_python, summary["in_words"])),
         tables={name: table for name, table in tables.items() if table is not None},
     )
 

@@ -148,7 +148,7 @@ class Run:
     def decisions(self) -> Result:
         """One row for each example: the chosen candidate or none, and the reason.
 
-        Manual overrides is in force here.
+        Manual overrides are in force here.
         """
         return self._in_force("decisions", outcome=BY_DECISION)
 
@@ -495,6 +495,15 @@ class Rounds(FolderResult):
 
 class Frontier(FolderResult):
     """What the student knows: one row for each example, with its class and its pass rate."""
+
+
+class Audit(FolderResult):
+    """The audit of a dataset: one row for each of its sides and kinds of fault."""
+
+    @property
+    def report(self) -> Path:
+        """The page `audit.html`."""
+        return self.out / "audit.html"
 
 
 class Findings(Result):

@@ -21,7 +21,7 @@ from tutelage.api.options import (
 )
 from tutelage.api.overloads import overload
 from tutelage.api.pipeline import Settings, summary_of
-from tutelage.api.results import Estimate, Findings, Selection, estimate_of
+from tutelage.api.results import Audit, Estimate, Findings, Selection, estimate_of
 from tutelage.api.table_result import BY_DECISION
 from tutelage.api.workspace import (
     Workspace,
@@ -53,7 +53,7 @@ def audit(
     progress: ShownProgress = ...,
     doors: Doors | None = ...,
     **options: Unpack[AuditCallOptions],
-) -> Findings: ...
+) -> Audit: ...
 
 
 @overload
@@ -81,7 +81,7 @@ def audit(
     progress: ShownProgress = ...,
     doors: Doors | None = ...,
     **options: Unpack[AuditCallOptions],
-) -> Findings | Estimate: ...
+) -> Audit | Estimate: ...
 
 
 @spelled_in_python
@@ -95,7 +95,7 @@ def audit(
     progress: ShownProgress = None,
     doors: Doors | None = None,
     **options: Unpack[AuditCallOptions],
-) -> Findings | Estimate:
+) -> Audit | Estimate:
     """The estimated share of faulty rows, and whether choosing is likely to pay.
 
     The student is not trained.
@@ -115,8 +115,8 @@ def audit(
 
     Returns:
         One row for each side of the data and kind of fault, with the estimated `share` (0 to 1)
-        and its 95 % interval `low` to `high`; `summary` is what audit.json holds, with `in_words`.
-        Or the estimate.
+        and its 95 % interval `low` to `high`; `in_words` has the lines that the command prints,
+        `report` is the page, and `summary` is what audit.json holds. Or the estimate.
 
     Raises:
         SettingsError: A setting is wrong.
@@ -125,7 +125,8 @@ def audit(
     Examples:
         >>> import tutelage as tt
         >>> found = tt.audit("pairs.jsonl", "smollm2-135m")  # doctest: +SKIP
-        >>> print(found.summary["in_words"])                 # doctest: +SKIP
+        >>> for line in found.in_words:                          # doctest: +SKIP
+        ...     print(line)
     """
     from tutelage.experiments.audit import AuditSettings, audit_data, default_out
     from tutelage.experiments.audit.dry_run import estimate_audit
@@ -145,7 +146,7 @@ def audit(
         wanted = checked(AuditSettings, values, place="audit")
         if dry_run:
             return estimate_of(
-                estimate_audit(wanted, progress=shown, measure_seconds=measure_seconds)
+                estimate_audit(wanted, progress=shown, doors=doors, measure_seconds=measure_seconds)
             )
         rows = None
         if str(wanted.data.path).startswith(scratch):  # which is gone when the page is read
@@ -158,7 +159,12 @@ def audit(
         for side in found.get("sides", ())
         for kind in side.get("kinds", ())
     ]
-    return Findings(table=pa.Table.from_pylist(shares, schema=FAULT_SHARES), summary=found)
+    return Audit(
+        table=pa.Table.from_pylist(shares, schema=FAULT_SHARES),
+        summary=found,
+        out=wanted.out,
+        in_words=tuple(found["in_words"].splitlines()),
+    )
 
 
 @spelled_in_python

@@ -17,9 +17,10 @@ from pydantic import BaseModel
 
 from tutelage.cli.command_group import SECTIONS, main
 from tutelage.cli.options import SCHEMA
+from tutelage.errors import KEYWORDS, SWITCHES
 
 WORKFLOWS = {
-    "Data and runs": ("read", "load", "sample", "refine", "run", "demo"),
+    "Data and runs": ("read", "audit", "load", "sample", "refine", "init", "run", "demo"),
     "Scores": ("score", "recompute", "delta", "list_metrics"),
     "Checks and filters": ("verify", "filter"),
     "Decisions": ("select", "explain", "export", "report", "view"),
@@ -34,7 +35,10 @@ _SECTION = r"^(Args|Attributes|Returns|Raises|Examples):$"
 _INTRODUCTION = """\
 # Python API
 
-Every command of the command line is also a function with the same name and arguments.
+Every command of the command line is also a function, with the name of the command
+(`rank teachers` is `rank_teachers`, `rank agreement` is `agreement`, `metrics` is `list_metrics`).
+An option is a keyword of the same name with underscores; [Keywords](#keywords) lists the options
+whose keyword has another name.
 
 ```python
 import tutelage as tt
@@ -74,6 +78,8 @@ resumes.
 def api_page() -> str:
     """Text of docs/api.md: every public function and class."""
     from tutelage import api
+    from tutelage.api.results import FolderResult, Run, RunResult
+    from tutelage.api.table_result import Result
 
     names = [name for name in api.__all__ if name[0].islower()]
     grouped = {name for group in WORKFLOWS.values() for name in group}
@@ -86,10 +92,10 @@ def api_page() -> str:
             lines += [f"### tutelage.{name}", "", *_signature(getattr(api, name)), ""]
             lines += _body(inspect.getdoc(getattr(api, name)) or "")
     lines += [*_keywords(), "## Results", ""]
-    first = ["Run", "Result"]
-    classes = [name for name in api.__all__ if name[0].isupper() and name not in first]
-    for name in [*first, *classes]:
-        lines += list(_class(getattr(api, name), name))
+    first = {kind.__name__: kind for kind in (Run, Result, RunResult, FolderResult)}
+    classes = {name: getattr(api, name) for name in api.__all__ if name[0].isupper()}
+    for name, kind in {**first, **classes}.items():
+        lines += list(_class(kind, name))
     return "\n".join(lines)
 
 
@@ -103,6 +109,9 @@ def _keywords() -> Iterator[str]:
     for group in options.GROUPS:
         names = ", ".join(f"`{name}`" for name in get_type_hints(group))
         yield f"- `{group.__name__}`: {_paragraph(inspect.getdoc(group) or '')} {names}."
+    yield from ("", "Options whose keyword has another name:", "")
+    renamed = {**KEYWORDS, **SWITCHES}
+    yield ", ".join(f"`--{option}`: `{renamed[option]}`" for option in sorted(renamed)) + "."
     yield ""
 
 

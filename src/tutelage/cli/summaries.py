@@ -244,10 +244,11 @@ def _group(one: Facts, by: str) -> Facts:
 def select_text(found: Facts, *, run: Path) -> Iterable[Block]:
     """Text of the result of `select` in a run folder."""
     from tutelage.pipeline.summary_text import chosen, overruled
+    from tutelage.selection.config import BASELINES
 
     rule = found["rule"]
-    mode = f", mode {rule['mode']}" if rule["rule"] == "srt" else ""
-    yield f"Rule: {rule['rule']}{mode}."
+    how = {"srt": f", mode {rule['mode']}", **dict.fromkeys(BASELINES, f" of {rule['of']}")}
+    yield f"Rule: {rule['rule']}{how.get(rule['rule'], '')}."
     yield chosen(found)
     if found["rows_kept"] != found["kept"]:
         kept = found["rows_kept"]
@@ -365,6 +366,8 @@ def table_of(
 
 
 _MOST_ENTRANTS = 50
+_PARTS = ("low", "high", "rank", "rank_best", "rank_worst")
+"""Ends of the names of what a ranking has on each predictor besides its value."""
 _MOST_STEPS = 12
 """Columns of a ranking that fit on a line."""
 
@@ -424,9 +427,11 @@ def ranking_text(found: Facts) -> Iterable[Block]:
     yield from found["in_words"]
     for kind in ("teachers", "sources"):
         rows = found.get(kind, [])
-        names = [name for name in _columns(rows) if not name.endswith(("_best", "_worst"))]
+        names = _of_entrants(_columns(rows), by=found.get("by"))
         if rows:
             yield table_of("", tuple(names[:_MOST_STEPS]), rows[:_MOST_ENTRANTS])
+        if more := names[_MOST_STEPS:]:
+            yield f"Further columns are in the report: {', '.join(more)}."
         if len(rows) > _MOST_ENTRANTS:
             yield f"The first {_MOST_ENTRANTS} of {len(rows):,} {kind}; the report lists all."
     if probes := found.get("probes"):
@@ -440,6 +445,21 @@ def ranking_text(found: Facts) -> Iterable[Block]:
         if probes["unfinished"]:
             yield f"Training runs not done yet: {probes['unfinished']:,}."
     yield f"Report: {found['report']}" if found["report"] else f"Folder: {found['out']}"
+
+
+def _of_entrants(columns: list[str], *, by: str | None) -> list[str]:
+    """Columns of a ranking: the deciding predictor with its interval and rank, then other values.
+
+    Examples:
+        >>> _of_entrants(["entrant", "a", "a_low", "a_rank", "b", "b_low", "b_rank"], by="b")
+        ['entrant', 'b', 'b_low', 'b_rank', 'a']
+    """
+    predictors = [name for name in columns if f"{name}_rank" in columns]
+    parts = {f"{name}_{part}": name for name in predictors for part in _PARTS}
+    shown = [name for name in columns if name not in predictors and name not in parts]
+    decides = [f"{by}_{part}" for part in _PARTS if not part.startswith("rank_")]
+    first = [name for name in (by, *decides) if name in columns]
+    return [*shown, *first, *(name for name in predictors if name != by)]
 
 
 def agreement_text(found: Facts) -> Iterable[Block]:

@@ -191,10 +191,10 @@ class Findings:
                 meant = f"kept in `extra`; if it holds the tools of the prompt: --map tools={name}"
             else:
                 meant = f"kept in `extra`; if it is the response's thinking: --map reasoning={name}"
-            found.append(f"{count:,} rows have a column {name}: {meant}")
+            found.append(f"{_rows(count)} with a column {name}: {meant}")
         if self._sharing:
             found.append(
-                f"{self._sharing:,} rows have the instruction of an earlier row but another "
+                f"{_rows(self._sharing)} with the instruction of an earlier row but another "
                 "response, and no column names a model. If these are several responses to choose "
                 "from, read them with --as samples"
             )
@@ -263,3 +263,7 @@ def hint_for(statuses: Counter[str], names: Iterable[str], guess: str | None) ->
         f"the fields found are {listed or 'none'}; say what they "
         f"are: --map instruction=FIELD --map response={guess or 'FIELD'}"
     )
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'' if count == 1 else 's'}"

@@ -7,6 +7,7 @@ depth: inside optional settings, lists, mappings and choices between several mod
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher, get_close_matches
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
 
@@ -19,6 +20,41 @@ MOST_NODES = 100_000
 """Most values of a document once its aliases are written out."""
 
 _MERGE = "tag:yaml.org,2002:merge"
+
+
+def settings_text(path: Path, *, hint: str) -> str:
+    """Text of a file that a setting or an option names.
+
+    Args:
+        path: The file.
+        hint: The next step where it cannot be read.
+
+    Raises:
+        SettingsError: It cannot be read, or is not UTF-8.
+
+    Examples:
+        >>> settings_text(Path("no-such.yaml"), hint="give the path of a YAML file")
+        Traceback (most recent call last):
+            ...
+        tutelage.errors.SettingsError: no-such.yaml: cannot be read: No such file or directory
+        hint: give the path of a YAML file
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: {reading_problem(error)}", hint=hint) from error
+
+
+def reading_problem(error: OSError | UnicodeDecodeError) -> str:
+    """Why a text file cannot be read, without its path.
+
+    Examples:
+        >>> reading_problem(FileNotFoundError(2, "No such file or directory", "a.yaml"))
+        'cannot be read: No such file or directory'
+    """
+    if isinstance(error, UnicodeDecodeError):
+        return f"is not UTF-8 text: {error.reason} at byte {error.start}"
+    return f"cannot be read: {error.strerror or error}"
 
 
 def yaml_value(text: str, *, place: str, hint: str) -> Any:
@@ -45,6 +81,7 @@ def yaml_value(text: str, *, place: str, hint: str) -> Any:
     loader = None
     try:
         loader = yaml.SafeLoader(text)
+        loader.name = place  # for the marks in messages
         node = loader.get_single_node()
         problems = [] if node is None else _problems(node)
         value = None if node is None or problems else loader.construct_document(node)
@@ -115,6 +152,10 @@ _TIE = 0.05
 """Suggestions this much less similar than the closest one are left out."""
 
 _LENGTH = re.compile(r"^\w+ should have (at (?:least|most) \d+ \w+)(?: after validation)?")
+_BY_NAME = frozenset(("dict_type", "mapping_type", "model_attributes_type", "model_type"))
+_LISTED = frozenset(("frozen_set_type", "list_type", "set_type", "tuple_type"))
+"""Types of pydantic's problems whose messages name kinds of values of Python."""
+
 _MOST_DEPTH = 6
 """Deepest nesting of settings that is searched."""
 
@@ -137,6 +178,10 @@ def problem_in_words(kind: type[BaseModel], problem: Mapping[str, Any]) -> str:
         return f"{_plain_words(problem)}{_close_value(problem)}"
     if problem["type"] == "string_pattern_mismatch":
         return _wrong_form(kind, place) or _plain_words(problem)
+    if problem["type"] in _BY_NAME:
+        return f"must be settings by name{_such_as(kind, place)}"
+    if problem["type"] in _LISTED:
+        return "must be a list"
     return _plain_words(problem)
 
 
@@ -151,6 +196,16 @@ def _plain_words(problem: Mapping[str, Any]) -> str:
     message = _LENGTH.sub(r"must have \1", message)
     message = "is missing" if message == "Field required" else message
     return message.replace("Input should be", "must be", 1)
+
+
+def _such_as(kind: type[BaseModel], place: Place) -> str:
+    """Example of settings, with the first one that has no default."""
+    for model in models_at(kind, place):
+        needed = [f.alias or name for name, f in model.model_fields.items() if f.is_required()]
+        name = next(iter(needed or names_of(model)), None)
+        if name is not None:
+            return f", such as {{{name}: ...}}"
+    return ""
 
 
 def _wrong_form(kind: type[BaseModel], place: Place) -> str | None:

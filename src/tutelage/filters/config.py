@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from tutelage.data.yaml_settings import problem_in_words, yaml_value
+from tutelage.data.yaml_settings import problem_in_words, settings_text, yaml_value
 from tutelage.errors import SettingsError
 from tutelage.filters.candidates import Part
 from tutelage.filters.ngrams import Form
@@ -284,13 +284,8 @@ def read_filters(path: Path) -> FiltersSettings:
     Raises:
         SettingsError: The file cannot be read, or a setting is wrong; all problems are named.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"{path}: {error}", hint="see docs/filters.md for an example"
-        ) from error
-    content = yaml_value(text, place=str(path), hint="see docs/filters.md for an example")
+    hint = "see docs/filters.md for an example"
+    content = yaml_value(settings_text(path, hint=hint), place=str(path), hint=hint)
     try:
         return FiltersSettings.model_validate(content)
     except ValidationError as error:

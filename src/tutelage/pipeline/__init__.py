@@ -7,7 +7,7 @@ from tutelage.pipeline.check_estimate import (
     estimate_verify_run,
 )
 from tutelage.pipeline.check_stages import compare_filters, filter_run, verify_file, verify_run
-from tutelage.pipeline.config import RunSettings, load_settings, yaml_value
+from tutelage.pipeline.config import RunSettings, load_settings, yaml_file, yaml_value
 from tutelage.pipeline.cost_estimate import (
     estimate_evaluation,
     estimate_run,
@@ -68,5 +68,6 @@ __all__ = [
     "verify_file",
     "verify_run",
     "write_report",
+    "yaml_file",
     "yaml_value",
 ]

@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails, PydanticUndefined
 
 from tutelage.data import ReadSettings, write_text
 from tutelage.data.extensions import extensions_of, load_extensions
-from tutelage.data.yaml_settings import close_matches, problem_in_words
+from tutelage.data.yaml_settings import close_matches, problem_in_words, settings_text
 from tutelage.data.yaml_settings import yaml_value as _yaml_value
 from tutelage.errors import SettingsError
 from tutelage.filters import EmbedderSettings
@@ -229,18 +229,7 @@ def file_values(path: Path, *, overrides: Mapping[str, Any] | None = None) -> di
     Raises:
         SettingsError: The file cannot be read, or does not hold settings by name.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SettingsError(
-            f"{path}: cannot be read: {error.strerror}", hint="give the path of a YAML file"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise SettingsError(
-            f"{path}: is not UTF-8 text: {error.reason} at byte {error.start}",
-            hint="give the path of a YAML file",
-        ) from error
-    values = yaml_value(text, place=str(path))
+    values = yaml_file(path)
     if not isinstance(values, dict):
         raise SettingsError(
             f"{path}: holds {type(values).__name__}, expected settings by name",
@@ -269,6 +258,15 @@ def yaml_value(text: str, *, place: str) -> Any:
         SettingsError: It is not YAML, or gives a key twice.
     """
     return _yaml_value(text, place=place, hint="see docs/configuration.md")
+
+
+def yaml_file(path: Path) -> Any:
+    """Value of a YAML file.
+
+    Raises:
+        SettingsError: It cannot be read, is not YAML, or gives a key twice.
+    """
+    return yaml_value(settings_text(path, hint="give the path of a YAML file"), place=str(path))
 
 
 def _put(values: dict[str, Any], names: list[str], value: object) -> None:
@@ -331,8 +329,9 @@ def checked(kind: type[Model], values: Mapping[str, Any], *, place: str) -> Mode
         return kind.model_validate(values)
     except ValidationError as error:
         problems = [
-            f"{'.'.join(str(part) for part in problem['loc']) or '(all)'}: "
-            f"{problem_in_words(kind, problem)}"
+            ": ".join(
+                filter(None, (".".join(map(str, problem["loc"])), problem_in_words(kind, problem)))
+            )
             for problem in _own_problems(error)
         ]
     # Raised out here so that pydantic's error is not chained to it: that one keeps what a check

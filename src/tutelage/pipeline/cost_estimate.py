@@ -36,6 +36,7 @@ from tutelage.pipeline.work_estimate import (
     text_sample,
 )
 from tutelage.progress import Progress
+from tutelage.reporting.number_format import count as counted
 from tutelage.reporting.number_format import duration
 from tutelage.student import StudentModel, StudentSettings, open_student
 from tutelage.teacher import LocalTeacher, Request, TeacherSettings
@@ -495,7 +496,7 @@ def answering_work(
     if not cached:
         return found
     told = f"; {found.basis}" if count else ""
-    return replace(found, basis=f"{cached:,} answers are in the teacher cache{told}")
+    return replace(found, basis=f"{counted(cached, 'answer')} in the teacher cache{told}")
 
 
 def _answers_to_write(

@@ -92,21 +92,21 @@ class Card:
         found = []
         if self._several_turns and to in ALL_TURNS:
             found.append(
-                f"{self._several_turns} rows have several assistant turns, and only the last was "
-                "scored: LLaMA-Factory trains on it alone with mask_history: true; in axolotl set "
-                "the field `train` of the earlier turns to false"
+                f"{count(self._several_turns, 'row')} with several assistant turns, of which only "
+                "the last was scored: LLaMA-Factory trains on it alone with mask_history: true; in "
+                "axolotl set the field `train` of the earlier turns to false"
             )
         if self._out_of_turn and to in BY_TURNS:
             found.append(
-                f"{self._out_of_turn} rows do not alternate between user and assistant, such as "
-                f"example {self._first_out_of_turn}: LLaMA-Factory leaves them out with a warning "
-                "in its log; --to trl and --to axolotl keep them"
+                f"{count(self._out_of_turn, 'row')} in which user and assistant do not alternate, "
+                f"such as example {self._first_out_of_turn}: LLaMA-Factory leaves such rows out "
+                "with a warning in its log; --to trl and --to axolotl keep them"
             )
         if self._with_arguments and to in WITHOUT_ARGUMENTS:
             found.append(
-                f"{self._with_arguments} rows have template arguments of their own "
-                f"({TEMPLATE_ARGS}), which {to} does not read: it renders them otherwise than "
-                "they were scored; --to trl and --to messages keep them"
+                f"{count(self._with_arguments, 'row')} with own template arguments "
+                f"({TEMPLATE_ARGS}), which {to} does not read: it renders such rows otherwise than "
+                "they were scored; --to trl and --to messages keep the arguments"
             )
         if to in OPENAI_TURNS:
             found += self._unread_by_the_template()

@@ -1,5 +1,6 @@
 """Explanation of one example: its candidates, their scores and the decision."""
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -138,16 +139,17 @@ def _rule(settings: SelectSettings) -> str:
 
 
 def _find(tables: duckdb.DuckDBPyConnection, name: str) -> str:
-    if name.startswith("row:") and name[4:].isascii() and name[4:].isdigit():
+    numbered = re.fullmatch(r"row:([0-9]{1,18})", name)  # more digits fit no column
+    if numbered is not None:
         found = tables.execute(
-            "select example_id, status, detail from rows where row = ?", [int(name[4:])]
+            "select example_id, status, detail from rows where row = ?", [int(numbered[1])]
         ).fetchall()
         if not found:
-            raise DataError(f"there is no input row {name[4:]}", hint="rows are counted from 0")
+            raise DataError(f"there is no input row {numbered[1]}", hint="rows are counted from 0")
         example_id, status, detail = found[0]
         if example_id is None:
             raise DataError(
-                f"input row {name[4:]} was not read as an example: {status}",
+                f"input row {numbered[1]} was not read as an example: {status}",
                 hint=str(detail or "see rows.parquet"),
             )
         return str(example_id)
@@ -158,7 +160,9 @@ def _find(tables: duckdb.DuckDBPyConnection, name: str) -> str:
         count = "several examples" if ids else "no example"
         raise DataError(
             f"{count} in this run begin{'s' if not ids else ''} with {name!r}",
-            hint="give an example_id from decisions.parquet, or row:N",
+            hint=f"give row:{name} for input row {name}, or more of the id"
+            if name.isascii() and name.isdigit()
+            else "give an example_id from decisions.parquet, or row:N",
         )
     return str(ids[0][0])
 

@@ -63,7 +63,7 @@ def axolotl(file: Path) -> str:
     return (
         "datasets:\n"
         f"  - path: {file.name}\n"
-        "    ds_type: json\n"
+        f"    ds_type: {_format_of(file)}\n"
         "    type: chat_template\n"
         "    field_messages: messages\n"
         "    message_property_mappings:\n"
@@ -122,7 +122,15 @@ def llamafactory_sharegpt(file: Path) -> str:
 
 def plain(file: Path) -> str:
     """Python snippet that loads the file."""
-    return f'load_dataset("json", data_files="{file.name}", split="train")\n'
+    return (
+        "from datasets import load_dataset\n\n"
+        f'data = load_dataset("{_format_of(file)}", data_files="{file.name}", split="train")\n'
+    )
+
+
+def _format_of(file: Path) -> str:
+    """Name that `datasets` has for the format of a written file."""
+    return "parquet" if file.suffix == ".parquet" else "json"
 
 
 # ----------------------------------------------------------------------------------------------
@@ -309,7 +317,8 @@ def export(
         case suffix:
             raise SettingsError(
                 f"{file}: cannot write {suffix or 'a file without ending'} for {to}",
-                hint="give a file that ends in .jsonl, or in .parquet for messages",
+                hint="give a file that ends in .jsonl, or in .parquet for messages, axolotl and "
+                "llamafactory",
             )
     return {
         "rows": count,

@@ -29,6 +29,7 @@ from tutelage.pipeline.set_rows import (
     openai_turns,
 )
 from tutelage.pipeline.staleness import stale_outputs
+from tutelage.reporting.number_format import count as counted
 
 Preference = Pair | Labelled
 Row = dict[str, Any]
@@ -274,9 +275,9 @@ def export_preferences(
         notes.append(f"every response is {only}: KTO needs some of both labels")
     if out_of_turn:
         notes.append(
-            f"{len(out_of_turn)} rows do not alternate between user and assistant, such as example "
-            f"{out_of_turn[0]}: LLaMA-Factory leaves them out with a warning in its log; --to dpo "
-            "and --to kto keep them"
+            f"{counted(len(out_of_turn), 'row')} in which user and assistant do not alternate, "
+            f"such as example {out_of_turn[0]}: LLaMA-Factory leaves such rows out with a warning "
+            "in its log; --to dpo and --to kto keep them"
         )
     return {
         "rows": count,

@@ -119,7 +119,7 @@ def _overruled(run: RunFolder) -> "Iterator[Section]":
         title="Manual overrides",
         paragraphs=(
             (
-                f"{len(found):,} decisions were overridden manually. All numbers of this report "
+                f"Decisions overridden manually: {len(found):,}. All numbers of this report "
                 "include these overrides; decisions.parquet has the decisions of the rule."
             ),
         ),

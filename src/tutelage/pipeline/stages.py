@@ -366,7 +366,7 @@ def select(
     progress.advance(chosen.decisions.num_rows)
     write_jsonl(run.selected, map(as_training_row, chosen_rows(run)))
     write_jsonl(run.rejected, rejected_rows(run))
-    progress.end(note=f"{chosen.coverage.kept} kept")
+    progress.end(note=f"{chosen.coverage.kept:,} kept")
     coverage = chosen.coverage
     return {
         "examples": coverage.examples,
@@ -408,11 +408,16 @@ def select_once(
     )
 
 
+_UNVERIFIED = (
+    "gate: right has no effect, because nothing was verified: run `tutelage verify RUN` first"
+)
+
+
 def gate_words(run: RunFolder, settings: SelectSettings) -> dict[str, str]:
     """Check used by the gate, with a line where the choice between several was implicit."""
     check = None if settings.gate == "off" else feeding_check(run, settings.gate_check)
     if check is None:
-        return {}
+        return {"gate_note": _UNVERIFIED} if settings.gate == "right" else {}
     line = choice_in_words(run, settings.gate_check)
     return {"gate_check": check, **({} if line is None else {"gate_note": line})}
 

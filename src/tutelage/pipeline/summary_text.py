@@ -23,7 +23,7 @@ def in_words(summary: Mapping[str, Any]) -> str:
     """
     lines = [
         *sentences(summary),
-        *(f"  {n:>6}  {reason}" for reason, n in summary["select"]["reasons"].items()),
+        *(f"  {n:>6,}  {reason}" for reason, n in summary["select"]["reasons"].items()),
         *overruled(summary["select"]),
     ]
     if summary["report"]:
@@ -39,6 +39,7 @@ def sentences(summary: Mapping[str, Any]) -> list[str]:
         *_scores(summary["score"]),
         *_quality_gate(summary.get("quality_gate")),
         chosen(summary["select"]),
+        *([f"Note: {note}."] if (note := summary["select"].get("gate_note")) else []),
     ]
 
 
@@ -46,7 +47,7 @@ def rows_read(load: Mapping[str, Any]) -> str:
     """Number of rows read, and the outcome of rows that are not examples."""
     others = {k: n for k, n in load["rows_by_status"].items() if k != "ok"}
     aside = f"; {_explained(others)}" if others else ""
-    return f"Rows: {load['rows']} read, {_of(load['examples'], 'example')}{aside}."
+    return f"Rows: {load['rows']:,} read, {_of(load['examples'], 'example')}{aside}."
 
 
 def rewritten(refine: Mapping[str, Any]) -> list[str]:
@@ -66,8 +67,8 @@ def rewritten(refine: Mapping[str, Any]) -> list[str]:
     cost = ""
     if paid["currency"] and paid["answered"]:
         cost = f" for {paid['cost']:.4f} {paid['currency']}"
-    asked = f"{_of(paid['answered'], 'new call')}, {paid['from_journal']} cached{cost}"
-    lines = [f"Teacher: {good} of {_of(total, 'rewrite')} usable ({asked}){aside}."]
+    asked = f"{_of(paid['answered'], 'new call')}, {paid['from_journal']:,} cached{cost}"
+    lines = [f"Teacher: {good:,} of {_of(total, 'rewrite')} usable ({asked}){aside}."]
     if refine.get("away"):
         lines.append(f"Teacher: {refine['away']}.")
     if refine.get("capped"):
@@ -91,10 +92,12 @@ def _quality_gate(gate: Mapping[str, Any] | None) -> list[str]:
         return []
     if not gate["fitted"]:
         return [f"Quality gate: not fitted, so it rejects nothing ({gate['detail']})."]
-    share = gate["false_refusals"]
-    rejected = f"{sum(gate['refused'].values())} of {gate['judged']} candidates rejected"
-    interval = f"95 % CI {share['low']:.1%} to {share['high']:.1%}"
-    held_out = f"{share['share']:.1%} of held-out clean candidates were rejected ({interval})"
+    from tutelage.reporting.number_format import share
+
+    found = gate["false_refusals"]
+    rejected = f"{sum(gate['refused'].values()):,} of {_of(gate['judged'], 'candidate')} rejected"
+    interval = f"95 % CI {share(found['low'])} to {share(found['high'])}"
+    held_out = f"{share(found['share'])} of held-out clean candidates were rejected ({interval})"
     return [
         f"Quality gate: {rejected} ({_counted(gate['refused']) or 'none'}).",
         f"Quality gate: {held_out}.",
@@ -110,15 +113,17 @@ def chosen(select: Mapping[str, Any]) -> str:
         "response_reflection": "rewritten response",
         "sample": "sampled response",
     }
-    steps = ", ".join(f"{names.get(k, k)} {n}" for k, n in select["steps_kept"].items())
-    counted = f"Choice: {kept} of {_of(examples, 'example')} kept"
+    steps = ", ".join(f"{names.get(k, k)} {n:,}" for k, n in select["steps_kept"].items())
+    counted = f"Choice: {kept:,} of {_of(examples, 'example')} kept"
     return f"{counted}: {steps}." if steps else f"{counted}."
 
 
 def overruled(select: Mapping[str, Any]) -> list[str]:
     """Number of manually changed decisions; empty without any."""
     changed = select.get("overruled")
-    return [f"A person changed {changed} of these decisions (overrides.jsonl)."] if changed else []
+    return (
+        [f"A person changed {changed:,} of these decisions (overrides.jsonl)."] if changed else []
+    )
 
 
 def _of(count: int, noun: str) -> str:
@@ -127,7 +132,7 @@ def _of(count: int, noun: str) -> str:
 
 def _counted(counts: Mapping[str, int]) -> str:
     ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    return ", ".join(f"{n} {name}" for name, n in ordered)
+    return ", ".join(f"{n:,} {name}" for name, n in ordered)
 
 
 def notes_in(tally: Mapping[str, Any]) -> Iterator[str]:
@@ -144,7 +149,7 @@ def _explained(counts: Mapping[str, int]) -> str:
     from tutelage.reporting.number_format import reason_words
 
     ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    return ", ".join(f"{n} {name} ({reason_words(name)})" for name, n in ordered)
+    return ", ".join(f"{n:,} {name} ({reason_words(name)})" for name, n in ordered)
 
 
 def estimate_facts(found: Mapping[str, Any]) -> Iterator[str]:

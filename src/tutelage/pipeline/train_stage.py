@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from tutelage.data import replacing, write_jsonl
 from tutelage.errors import SettingsError
 from tutelage.evaluation import EvaluateSettings, TaskSettings, evaluate_student, summary_of
-from tutelage.pipeline.config import checked, yaml_value
+from tutelage.pipeline.config import checked, yaml_file
 from tutelage.pipeline.export_stage import as_training_row
 from tutelage.pipeline.resources import need_some
 from tutelage.pipeline.run_dir import RunFolder
@@ -143,13 +143,7 @@ def tasks_of(*, file: Path | None, given: Sequence[str], limit: int | None) -> l
     """
     tasks: list[TaskSettings] = []
     if file is not None:
-        try:
-            text = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(
-                f"{file}: cannot be read: {error}", hint="give a YAML file"
-            ) from error
-        values = yaml_value(text, place=str(file))
+        values = yaml_file(file)
         values = {"tasks": values} if isinstance(values, list) else values
         if not isinstance(values, dict):
             raise SettingsError(f"{file}: expected a list of tasks", hint="see docs/evaluate.md")

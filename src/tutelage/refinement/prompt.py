@@ -12,6 +12,7 @@ import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tutelage.data import Message, content_hash
+from tutelage.data.yaml_settings import settings_text
 from tutelage.errors import SettingsError
 
 PromptVersion: TypeAlias = Literal["v1", "v2"]
@@ -100,14 +101,8 @@ def load_prompt(*, step: str, version: PromptVersion = "v1", path: Path | None =
         SettingsError: The file cannot be read, is not a valid template, or does not show the pair.
     """
     if path is not None:
-        try:
-            source = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(
-                f"{path}: cannot read this prompt file: {error}",
-                hint="give the path of a UTF-8 text file, or leave the setting out",
-            ) from error
-        return _compile(path.name, source)
+        hint = "give the path of a UTF-8 text file, or leave the setting out"
+        return _compile(path.name, settings_text(path, hint=hint))
     name = f"{step}.{version}"
     file = resources.files("tutelage.refinement").joinpath("prompts", f"{name}.md.jinja")
     return _compile(name, file.read_text(encoding="utf-8"))

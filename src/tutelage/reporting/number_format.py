@@ -160,7 +160,7 @@ REASON_WORDS: Mapping[str, str] = {
 """Reasons in plain words. A reason that is not listed is shown unchanged."""
 
 _THOUSAND, _TEN, _HUNDRED = 1000, 10, 100
-_MINUTE, _HOUR = 60, 3600
+_MINUTE = 60
 
 
 def reason_words(reason: str) -> str:
@@ -260,11 +260,13 @@ def duration(seconds: float) -> str:
     Examples:
         >>> duration(3.21), duration(75), duration(7322)
         ('3.2 s', '1 min 15 s', '2 h 2 min')
+        >>> duration(59.96), duration(3599.7)
+        ('1 min 0 s', '1 h 0 min')
     """
-    if seconds < _MINUTE:
+    if round(seconds, 1) < _MINUTE:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), _MINUTE)
-    if seconds < _HOUR:
+    if minutes < _MINUTE:
         return f"{minutes} min {rest} s"
     hours, minutes = divmod(minutes, _MINUTE)
     return f"{hours} h {minutes} min"

@@ -258,8 +258,8 @@ class SelectSettings(BaseModel):
             raise ValueError(f"rule cheap cannot be made from {self.of}")
         if (self.rule == "oracle") != (self.truth is not None):
             raise ValueError(
-                "truth names the column that says whether a row is faulty, for rule oracle and "
-                "only for it"
+                "truth names the column that says whether a row is faulty: it is required for rule "
+                "oracle and not allowed otherwise"
             )
         if self.of == "extension":
             raise ValueError("no baseline can be made from an extension")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.data import SCORING_CONTRACT, content_hash
+from tutelage.data.yaml_settings import reading_problem
 from tutelage.errors import SettingsError, StudentError
 from tutelage.models.config import DtypeName, give_memory_back
 from tutelage.models.folder import (
@@ -104,7 +105,7 @@ class OpenStudent:
             return Path(name).expanduser().read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(
-                f"template {name!r} cannot be read: {error}",
+                f"template {name!r} {reading_problem(error)}",
                 hint="give chat, alpaca or the path of a template file",
             ) from error
 

@@ -1,6 +1,7 @@
 """Details of one example: versions, scores, decision and differences."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -119,8 +120,8 @@ def _located(shelf: Shelf, example_id: str) -> tuple[int, int, str | None, bool,
 
 def example_named(shelf: Shelf, name: str) -> str | None:
     """Id of an example named as in `tutelage explain`, or None."""
-    if name.startswith("row:") and name[4:].isascii() and name[4:].isdigit():
-        found = shelf.ask("select example_id from e where row = $row", {"row": int(name[4:])})
+    if numbered := re.fullmatch(r"row:([0-9]{1,18})", name):  # more digits fit no column
+        found = shelf.ask("select example_id from e where row = $row", {"row": int(numbered[1])})
         return str(found[0][0]) if found else None
     query = "select example_id from e where starts_with(example_id, $id) limit 2"
     found = shelf.ask(query, {"id": name}) if name else []

@@ -119,6 +119,30 @@ def test_a_pilot_of_fewer_examples_is_scaled(tmp_path: Path) -> None:
     assert found["done"] == 0
 
 
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (36.0, "take about 6 min 0 s (36.0 s a cell, as given)"),
+        (1234.0, "take about 3 h 25 min (20 min 34 s a cell, as given)"),
+        (90_000.0, "take about 250 h 0 min (25 h 0 min a cell, as given)"),
+    ],
+)
+def test_a_long_experiment_has_its_time_in_hours_and_minutes(
+    tmp_path: Path, seconds: float, told: str
+) -> None:
+    assert told in forecast(config(tmp_path), seconds_per_cell=seconds)["in_words"][-1]
+
+
+def test_of_a_finished_experiment_nothing_is_left(tmp_path: Path) -> None:
+    path = config(tmp_path, seeds=[0, 1])
+    finish_cells(tmp_path / "results", seeds=4)
+    found = forecast(path)
+    assert (found["cells"], found["done"], found["hours"]) == (7, 8, 0.0)
+    assert found["in_words"][-1].endswith(
+        "has 8 finished cells. None is left, unless the configuration has changed since."
+    )
+
+
 def test_a_pilot_of_one_seed_is_refused_with_a_way_on(tmp_path: Path) -> None:
     path = config(tmp_path)
     finish_cells(tmp_path / "results", seeds=1)

@@ -158,6 +158,37 @@ def test_answers_are_checked_against_their_references(tmp_path: Path) -> None:
     assert table["tall"]["accuracy"] == pytest.approx(11 / 12)
 
 
+@pytest.mark.parametrize("kind", ["right", "reward", "domain"])
+def test_a_field_that_no_row_has_is_an_error_that_names_those_there_are(
+    tmp_path: Path, kind: str
+) -> None:
+    path = write_rows(tmp_path / "pool.jsonl", pool())
+    with pytest.raises(DataError, match="no row has the field 'okay'") as caught:
+        rank_teachers(job(path, tmp_path / "out", fields={kind: "okay"}), doors=doors())
+    assert {"ok", "score", "kind"} <= set(str(caught.value.hint).replace(",", "").split())
+    bare = [{k: v for k, v in row.items() if k in ("instruction", "model", "output")}
+            for row in pool()]  # fmt: skip
+    path = write_rows(tmp_path / "bare.jsonl", bare)
+    with pytest.raises(DataError, match="no row has the field 'okay'") as caught:
+        rank_teachers(job(path, tmp_path / "out", fields={kind: "okay"}), doors=doors())
+    assert str(caught.value.hint) == "the rows have no further fields"
+
+
+def test_a_pool_without_names_says_how_to_name_the_teachers(tmp_path: Path) -> None:
+    rows = [{k: v for k, v in row.items() if k != "model"} for row in pool(teachers=("one",))]
+    path = write_rows(tmp_path / "pool.jsonl", rows)
+    found = rank_teachers(job(path, tmp_path / "out"), doors=doors())
+    assert "--map model=FIELD names the field" in " ".join(in_words(found))
+    named = write_rows(tmp_path / "named.jsonl", pool(teachers=("one",)))
+    found = rank_teachers(job(named, tmp_path / "named"), doors=doors())
+    assert "--map" not in " ".join(in_words(found))
+
+
+def test_an_unknown_deciding_predictor_is_answered_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"by: unknown predictor 'rrs'; there are rsr, "):
+        rank_teachers(job(tmp_path, tmp_path / "out", by="rrs"), doors=doors())
+
+
 def test_an_answer_cannot_be_more_than_right(tmp_path: Path) -> None:
     rows = pool()
     rows[0]["ok"] = 7

@@ -24,7 +24,7 @@ from tutelage.cli.summaries import (
     recompute_text,
     score_text,
 )
-from tutelage.errors import DataError, SettingsError
+from tutelage.errors import DataError, RunError, SettingsError
 
 
 @click.command()
@@ -62,8 +62,9 @@ def score(
 ) -> None:
     """Score data with the student model.
 
-    Writes OUT with one row per input row of DATA, in the same order. What cannot be computed is
-    null, with a status that says why. Without --out, DATA is a run folder.
+    Writes OUT with one row per input row of DATA, in the same order, and one for each version if a
+    row has several. What cannot be computed is null, with a status that says why. Without --out,
+    DATA is a run folder.
 
     \b
     Example:
@@ -92,6 +93,11 @@ def score(
             raise SettingsError(
                 "a run's candidates are scored in this process, without --statistics",
                 hint="give --out, or set score.statistics and score.engine in the run's YAML file",
+            )
+        if not Path(data).exists():
+            raise RunError(
+                f"{data}: there is no such file or folder",
+                hint="give a run folder; a file or a dataset of the hub needs --out",
             )
         with shown_progress() as progress:
             student = student_values(options)

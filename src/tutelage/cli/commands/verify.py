@@ -160,17 +160,13 @@ def sample(
 
 
 def _teachers(path: Path | None, options: Mapping[str, Any]) -> list[Any]:
-    from tutelage.pipeline import yaml_value
+    from tutelage.pipeline import yaml_file
 
     if (path is None) == (options["teacher"] is None):
         raise SettingsError("give either --teacher or --teachers", hint="see docs/teachers.md")
     if path is None:
         return [teacher_values(options)]
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: cannot be read: {error}") from error
-    listed = yaml_value(text, place=str(path))
+    listed = yaml_file(path)
     if not isinstance(listed, list):
         raise SettingsError(
             f"{path}: expected a list of teachers", hint="each as under `teacher`, with a `share`"

@@ -136,7 +136,7 @@ def draw_sample(
         if name in drawn:
             drawn[name].versions += [(row.row, c) for c in row.candidates]
     chosen = sorted(drawn.values(), key=lambda d: d.place)
-    progress.end(note=f"{len(chosen):,} examples sampled")
+    progress.end(note=f"{count(len(chosen), 'example')} sampled")
     kept = [pair for d in chosen for pair in _two_versions(d.versions, seed=seed)]
     lost = Counter(c.status for d in chosen for _, c in d.versions if c.status != OK)
     return AuditSample(

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from tutelage.data.yaml_settings import problem_in_words
 from tutelage.errors import SettingsError
 from tutelage.evaluation import EvaluateSettings, TaskSettings
-from tutelage.pipeline.config import checked, yaml_value
+from tutelage.pipeline.config import checked, yaml_file
 from tutelage.selection import SelectSettings
 from tutelage.student.config import TemplateSettings
 from tutelage.training import TrainSettings
@@ -19,6 +19,8 @@ Balance: TypeAlias = Literal["examples", "tokens"]
 UNTRAINED = "untrained"
 HELD_OUT_TASKS = frozenset({"held_out_original", "held_out_refined"})
 """Outcomes of `held_out`; the second one needs rewrites in the runs."""
+FEWEST_EXAMPLES = 2
+"""Fewest examples in a set."""
 QUICK_EXAMPLES, QUICK_SEEDS, QUICK_ITEMS = 64, 2, 80
 
 
@@ -83,7 +85,9 @@ class ProveSettings(BaseModel):
         min_length=1,
         description="Seeds of the sample of examples and of the training.",
     )
-    examples: int = Field(default=300, ge=2, description="Number of examples in each set.")
+    examples: int = Field(
+        default=300, ge=FEWEST_EXAMPLES, description="Number of examples in each set."
+    )
     balance: tuple[Balance, ...] = Field(
         default=("examples", "tokens"),
         min_length=1,
@@ -246,11 +250,7 @@ def load_prove_settings(
 
 
 def _values_of(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: cannot be read: {error}", hint="give a YAML file") from error
-    values = yaml_value(text, place=str(path))
+    values = yaml_file(path)
     if not isinstance(values, dict):
         raise SettingsError(f"{path}: expected settings by name", hint="see docs/prove.md")
     return values

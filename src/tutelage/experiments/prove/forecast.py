@@ -28,7 +28,7 @@ from tutelage.pipeline.config import checked
 from tutelage.pipeline.cost_estimate import evaluation_work, items_of, training_work
 from tutelage.pipeline.work_estimate import MEASURE_SECONDS, Work, summed
 from tutelage.progress import Progress
-from tutelage.reporting.number_format import count
+from tutelage.reporting.number_format import count, duration, share
 from tutelage.stats.paired_design import Paired, paired_items
 from tutelage.stats.power import Components, Design, components_of, design, what_to_increase
 from tutelage.student import open_student
@@ -125,10 +125,13 @@ def forecast(
     ]
     cells = cells_of(settings, seeds=len(settings.seeds))
     hours = None if seconds is None else max(0, cells - done) * seconds / _HOUR
-    cost = f"At most {cells} cells; {settings.out} has {count(done, 'finished cell')}"
-    cost += f". The others take about {hours:.2g} hours ({told})." if hours is not None else (
-        ". The duration of a cell is unknown: give --seconds-per-cell, or finish one cell."
-    )  # fmt: skip
+    cost = f"At most {count(cells, 'cell')}; {settings.out} has {count(done, 'finished cell')}. "
+    if done >= cells:
+        cost += "None is left, unless the configuration has changed since."
+    elif hours is None:
+        cost += "The duration of a cell is unknown: give --seconds-per-cell, or finish one cell."
+    else:
+        cost += f"The others take about {duration(hours * _HOUR)} ({told})."
     return {
         "plan": plans,
         "cells": cells,
@@ -189,7 +192,7 @@ def seconds_of_cells(
                 f"--seconds-per-cell {given}: must be a number of seconds above 0",
                 hint="leave it out to use the mean of finished cells",
             )
-        return given, f"{given:g} seconds a cell, as given"
+        return given, f"{duration(given)} a cell, as given"
     if pilot is None:
         return None, ""
     measured = [_seconds(about) for about in _manifests(pilot.folder) if "trained" in about]
@@ -197,7 +200,7 @@ def seconds_of_cells(
         return None, ""
     scale = settings.examples / pilot.settings.examples
     seconds = fmean(measured) * scale
-    told = f"{seconds:.3g} seconds a cell, the mean of {count(len(measured), 'finished cell')}"
+    told = f"{duration(seconds)} a cell, the mean of {count(len(measured), 'finished cell')}"
     if scale != 1.0:
         rows = count(pilot.settings.examples, "example")
         told += f" of {rows}, scaled to {settings.examples:,}"
@@ -284,8 +287,9 @@ def _words(
         f"It is computed from {source}."
     )
     parts = (
-        f"{plan.seed_fraction:.0%} of the variance of the mean comes from seeds and "
-        f"{plan.item_fraction:.0%} from items. The minimum detectable effect is "
+        f"{share(plan.seed_fraction)} of the variance of the mean comes from seeds and "
+        f"{share(plan.item_fraction)} from items; the rest comes from both together. "
+        "The minimum detectable effect is "
         f"{more_seeds.detectable:.3g} with {more_seeds.seeds} seeds, and "
         f"{more_items.detectable:.3g} with {more_items.items:,} items."
     )

@@ -459,11 +459,12 @@ def _in_common_table(cells: Sequence[Mapping[str, Any]], settings: ProveSettings
 def _how_section(settings: ProveSettings) -> Section:
     train = settings.train
     trained = (
-        f"Every student was trained from the same weights ({train.method}, {train.epochs} "
-        f"epoch(s), learning rate {train.peak_learning_rate:g}, {train.batch_examples} rows per "
-        f"step), with loss on responses only. Seeds {', '.join(map(str, settings.seeds))} "
-        "determine the sample of examples and their order. Arms with the same seed use the "
-        "questions in the same order, as far as their sets contain them."
+        f"Every student was trained from the same weights ({train.method}, "
+        f"{_counted(train.epochs, 'epoch')}, learning rate {train.peak_learning_rate:g}, "
+        f"{_counted(train.batch_examples, 'row')} per step), with loss on responses only. "
+        f"Seeds {', '.join(map(str, settings.seeds))} determine the sample of examples and "
+        "their order. Arms with the same seed use the questions in the same order, as far as their "
+        "sets contain them."
     )
     correction = "after Holm" if settings.correction == "holm" else "in a fixed sequence"
     measured = (

@@ -23,6 +23,7 @@ from tutelage.errors import DataError, RunError
 from tutelage.evaluation import TaskSettings
 from tutelage.evaluation.lm_eval_harness import folder_digest
 from tutelage.experiments.prove.config import (
+    FEWEST_EXAMPLES,
     UNTRAINED,
     ArmSettings,
     Balance,
@@ -32,6 +33,7 @@ from tutelage.experiments.prove.config import (
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.select_stage import decided
 from tutelage.progress import Progress
+from tutelage.reporting.number_format import count
 from tutelage.student import StudentModel, StudentSettings, open_student
 from tutelage.student.components import OpenStudent
 from tutelage.student.config import template_values
@@ -111,7 +113,8 @@ def _of_rule(arm: ArmSettings, student: ProveStudent, settings: ProveSettings) -
     missing = set(candidates) - set(texts)
     if missing:
         raise RunError(
-            f"arm {arm.name}: {len(missing)} candidates of {chooser.run} are not in {student.run}",
+            f"arm {arm.name}: {student.run} lacks {count(len(missing), 'candidate')} of "
+            f"{chooser.run}",
             hint="both students must have scored the same data",
         )
     return [
@@ -202,8 +205,10 @@ def first_examples(rows: Sequence[SetRow], *, examples: int, place: str) -> list
     """
     if len(rows) < examples:
         raise DataError(
-            f"{place}: the set has {len(rows)} rows, but {examples} are requested",
-            hint=f"set `examples` to {len(rows)} or less",
+            f"{place}: the set has {count(len(rows), 'row')}, but {examples} are requested",
+            hint=f"set `examples` to {len(rows)} or less"
+            if len(rows) >= FEWEST_EXAMPLES
+            else f"a set needs at least {FEWEST_EXAMPLES} rows",
         )
     return list(rows[:examples])
 
@@ -298,8 +303,11 @@ def hold_out(run: RunFolder, *, examples: int) -> HeldOut:
     )
     if len(complete) < examples:
         raise DataError(
-            f"{run.root}: {len(complete)} examples could be held out, but {examples} are requested",
-            hint=f"set `held_out` to less than {len(complete)}",
+            f"{run.root}: {count(len(complete), 'example')} could be held out, but {examples:,} "
+            "are requested",
+            hint=f"set `held_out` to less than {len(complete)}"
+            if complete
+            else "check that the run has candidates with text",
         )
     references: dict[str, list[Candidate]] = {}
     drawn = complete[:examples]

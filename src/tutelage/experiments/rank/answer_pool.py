@@ -18,6 +18,8 @@ from tutelage.pipeline.stage import Tally
 
 EntrantKind: TypeAlias = Literal["teachers", "sources"]
 
+_SHOWN_FIELDS = 8
+"""Most fields listed in a message."""
 UNNAMED = "(unnamed)"
 """Author or source where the data names none."""
 
@@ -102,8 +104,12 @@ def pool_answers(
     wanted = _drawn(data, kind=kind, questions=questions, seed=seed)
     found: dict[str, PoolAnswer] = {}
     statuses: Counter[str] = Counter()
+    named = {name for name in (fields.domain, fields.right, fields.reward) if name is not None}
+    extras: Counter[str] = Counter()
     for row in read(data.path, settings=data):
         statuses[row.status] += 1
+        if row.example is not None and not named <= extras.keys():
+            extras.update(_extra(row.example).keys())
         for answer in _of_row(row, kind=kind, fields=fields):
             if answer.question in wanted[_pot(answer.entrant, kind)]:
                 found.setdefault(f"{answer.candidate.candidate_id} {answer.entrant}", answer)
@@ -111,6 +117,14 @@ def pool_answers(
         raise DataError(
             f"{data.path}: contains no answer to rank",
             hint="a pool has the fields instruction, model and response; --map names others",
+        )
+    if absent := sorted(named - extras.keys()):
+        known = ", ".join(name for name, _ in extras.most_common(_SHOWN_FIELDS))
+        raise DataError(
+            f"{data.path}: no row has the field {absent[0]!r}",
+            hint=f"the further fields of the rows are {known}"
+            if known
+            else "the rows have no further fields",
         )
     statuses.pop(OK, None)
     return Pool(answers=in_asking_order(found.values(), seed=seed), left_out=dict(statuses))

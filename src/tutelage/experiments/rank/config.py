@@ -114,7 +114,8 @@ class RankSettings(BaseModel):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.by not in {*PREDICTORS, CAR}:
-            raise ValueError(f"unknown predictor {self.by!r} for `by`")
+            known = ", ".join((*PREDICTORS, CAR))
+            raise ValueError(f"by: unknown predictor {self.by!r}; there are {known}")
         if self.check is not None and self.fields.right is not None:
             raise ValueError("give check or fields.right: both say whether an answer is right")
         if self.check is not None and self.check.check == "judge":

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from tutelage.data import replacing, write_text
 from tutelage.data.schemas import SETTLING, STANDINGS
-from tutelage.experiments.rank.answer_pool import Ranked
+from tutelage.experiments.rank.answer_pool import UNNAMED, Ranked
 from tutelage.experiments.rank.predictors import PREDICTORS
 from tutelage.reporting import (
     Cell,
@@ -145,6 +145,8 @@ def in_words(ranked: Ranked, *, level: float = 0.95) -> list[str]:
         said.append(f"All other ranked {ranked.kind} are significantly worse by this number.")
     else:
         said.append(f"No other {noun} has a number, so nothing was compared.")
+        if first["entrant"] == UNNAMED and ranked.kind == "teachers":
+            said.append("No row names its teacher: --map model=FIELD names the field that does.")
     looks = [] if of == 1 or ranked.settling is None else ranked.settling.to_pylist()
     if looks:
         said.append(_settled_words(ranked, looks, level=level))
@@ -175,6 +177,7 @@ def ranked_summary(ranked: Ranked, *, level: float = 0.95) -> dict[str, Any]:
     page = Path(ranked.out) / "report.html"
     return {
         "in_words": in_words(ranked, level=level),
+        "by": ranked.by,
         "out": ranked.out,
         "report": str(page) if page.exists() else None,
         **ranked.tally,

@@ -29,7 +29,7 @@ from tutelage.experiments.prove.config import ProveSettings
 from tutelage.experiments.prove.run import read_results, run_experiment
 from tutelage.experiments.rank.answer_pool import UNNAMED, Ranked
 from tutelage.experiments.rank.standings import asking_order
-from tutelage.pipeline.config import DataSettings, checked, yaml_value
+from tutelage.pipeline.config import DataSettings, checked, yaml_file
 from tutelage.progress import Progress, Silent
 from tutelage.stats.intervals import Numbers
 from tutelage.stats.multiple_testing import shrink, split_winner
@@ -266,10 +266,7 @@ def probe_settings(path: Path) -> dict[str, Any]:
     Raises:
         SettingsError: It cannot be read.
     """
-    try:
-        values = yaml_value(path.read_text(encoding="utf-8"), place=str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: cannot be read: {error}", hint="give a YAML file") from error
+    values = yaml_file(path)
     if not isinstance(values, dict):
         raise SettingsError(f"{path}: expected settings by name", hint="see docs/rank.md")
     settings = checked(ProbeSettings, values, place=str(path))

@@ -51,7 +51,7 @@ from tutelage.experiments.rank.standings import (
     still_running,
 )
 from tutelage.pipeline import stages
-from tutelage.pipeline.config import checked, yaml_value
+from tutelage.pipeline.config import checked, yaml_file
 from tutelage.pipeline.resources import (
     Doors,
     Reader,
@@ -313,10 +313,7 @@ def teachers_of(path: Path) -> list[TeacherSettings]:
     Raises:
         SettingsError: The file cannot be read, or a teacher is wrong.
     """
-    try:
-        values = yaml_value(path.read_text(encoding="utf-8"), place=str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: cannot be read: {error}", hint="give a YAML file") from error
+    values = yaml_file(path)
     values = values.get("teachers") if isinstance(values, dict) else values
     if not isinstance(values, list) or not values:
         raise SettingsError(

@@ -396,7 +396,7 @@ def estimate_rounds(
         times = (settings.rounds + 1) * len(settings.seeds) - done["gate"]
         work.append(_rewrites(settings, rewriter, len(originals), times=times, work=work))
     rounds_done = sum(done.values())
-    finished = f"{rounds_done} rounds are finished and not counted" if rounds_done else None
+    finished = f"finished rounds, not counted: {rounds_done}" if rounds_done else None
     note = "; ".join(filter(None, [found.get("note"), finished, _NOTE]))
     return {**found, **summed(work), "note": note}
 
