@@ -502,7 +502,7 @@ class Audit(FolderResult):
 
     @property
     def report(self) -> Path:
-        """The page `audit.html`."""
+        """Path of the page `audit.html`."""
         return self.out / "audit.html"
 
 
