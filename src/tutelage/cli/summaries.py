@@ -247,8 +247,9 @@ def select_text(found: Facts, *, run: Path) -> Iterable[Block]:
     from tutelage.selection.config import BASELINES
 
     rule = found["rule"]
-    how = {"srt": f", mode {rule['mode']}", **dict.fromkeys(BASELINES, f" of {rule['of']}")}
-    yield f"Rule: {rule['rule']}{how.get(rule['rule'], '')}."
+    how = f", mode {rule['mode']}" if rule["rule"] == "srt" else ""
+    how = f" of {rule['of']}" if rule["rule"] in BASELINES else how
+    yield f"Rule: {rule['rule']}{how}."
     yield chosen(found)
     if found["rows_kept"] != found["kept"]:
         kept = found["rows_kept"]
