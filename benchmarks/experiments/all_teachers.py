@@ -48,7 +48,7 @@ PLAN = {
     "length": "neither",
 }
 """Predictors, fixed before any training run, and which direction is claimed to be better."""
-STEPS = ("lalp", "aslec_drop")
+STEPS: tuple[str, ...] = ("lalp", "aslec_drop")
 """Predictors that `tutelage rank teachers` does not have: means of metrics."""
 Array: TypeAlias = NDArray[np.float64]
 RESAMPLES = 10_000
@@ -140,11 +140,15 @@ def scores(given: argparse.Namespace) -> None:
         if row["domain"] == "all":
             found[row["entrant"]][row["predictor"]] = row["value"]
     text = (given.out / "scored.jsonl").read_text(encoding="utf-8")
+    asked = set(pq.read_table(given.out / "ranked" / "answers.parquet")["question"].to_pylist())
     rows = [json.loads(line) for line in text.split("\n") if line]
-    table = tt.score(rows, given.student, metrics=list(STEPS)).table.to_pylist()
+    # The questions that were ranked: as `question_of` names them.
+    rows = [r for r in rows if content_hash("key", [["user", r["instruction"]]]) in asked]
+    metrics = [name for name in STEPS if not (name == "lalp" and given.without_lalp)]
+    table = tt.score(rows, given.student, metrics=metrics).table.to_pylist()
     if [row["status"] for row in table] != ["ok"] * len(rows):
         raise SystemExit("not every answer of scored.jsonl could be scored")
-    for name in STEPS:
+    for name in metrics:
         values: dict[str, list[float]] = defaultdict(list)
         for row, score in zip(rows, table, strict=True):
             values[row["model"]].append(score[name])
@@ -327,6 +331,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--student", default="smollm2-135m")
+    parser.add_argument("--without-lalp", action="store_true", help="it takes many short views")
     parser.add_argument("--raw", type=Path, help="items, written by raw_items.py")
     parser.add_argument("--scores", type=Path, help="predictors of each teacher")
     parser.add_argument("--picture", type=Path)
