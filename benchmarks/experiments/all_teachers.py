@@ -158,8 +158,8 @@ def scores(given: argparse.Namespace) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["arm", "teacher", "style", *PLAN])
         for teacher in json.loads((given.out / "teachers.json").read_text(encoding="utf-8")):
-            numbers = found[teacher["arm"]] | {"accuracy": teacher["accuracy"]}
-            cells = [numbers.get(name) for name in PLAN]
+            known = found[teacher["arm"]] | {"accuracy": teacher["accuracy"]}
+            cells = [known.get(name) for name in PLAN]
             shown = ["" if cell is None else f"{cell:.6g}" for cell in cells]
             writer.writerow([teacher["arm"], teacher["teacher"], teacher["style"], *shown])
 
