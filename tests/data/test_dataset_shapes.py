@@ -365,6 +365,16 @@ def test_switches_of_turns_in_words(switch: str, off: str) -> None:
     assert first({"messages": [CHAT[0], {**CHAT[1], switch: "yes"}]}).response == SAY
 
 
+@pytest.mark.parametrize(("mask", "on", "off"), [("masked", True, False), ("no_loss", "yes", 0)])
+def test_a_turn_that_is_left_out_of_the_loss_is_not_trained_on(
+    mask: str, on: object, off: object
+) -> None:
+    hidden = first({"messages": [{**CHAT[0], mask: on}, {**CHAT[1], mask: on}]})
+    assert hidden.status == "untrained_response"
+    shown = first({"messages": [{**CHAT[0], mask: on}, {**CHAT[1], mask: off}]})
+    assert shown.response == SAY
+
+
 @pytest.mark.parametrize("thought", [["first", "then"], "first\nthen"])
 @pytest.mark.parametrize("name", ["reasoning_content", "thought"])
 def test_thinking_of_a_turn_in_parts_and_by_other_names(name: str, thought: object) -> None:

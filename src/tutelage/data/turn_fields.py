@@ -22,8 +22,15 @@ _SWITCHES = (
     "loss_weight",
     "loss_scale",
     "output_with_loss",
+    "is_trained",
+    "is_training",
+    "train_on",
+    "compute_loss",
+    "use_loss",
 )
 """Fields of a turn that say whether it is trained on."""
+_MASKS = ("masked", "is_masked", "loss_masked", "mask_loss", "ignore_loss", "no_loss")
+"""Fields of a turn that say whether it is left out of the loss (torchtune's `masked`)."""
 _ON = frozenset((1, 1.0, True, "1", "1.0", "true", "yes", "on"))
 _OFF = frozenset((0, 0.0, False, "0", "0.0", "false", "no", "off"))
 _SPANS = ("train_detail", "training_detail")
@@ -43,14 +50,14 @@ def refuse_media(fields: Mapping[str, object], *, place: str) -> None:
 def is_trained(turn: Mapping[str, object], used: set[str]) -> bool:
     """Whether a turn is trained on; the fields that say so are marked as used."""
     trained = True
-    for key in _SWITCHES:
+    for key in (*_SWITCHES, *_MASKS):
         value = turn.get(key)
         if isinstance(value, np.generic):
             value = value.item()
         if isinstance(value, str):
             value = value.strip().lower()
         if isinstance(value, str | int | float):
-            trained = trained and value not in _OFF
+            trained = trained and value not in (_ON if key in _MASKS else _OFF)
             if value in _ON or value in _OFF:
                 used.add(key)
     return trained
