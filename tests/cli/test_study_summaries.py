@@ -50,7 +50,10 @@ def test_a_ranking_of_nobody_has_no_table() -> None:
     assert said == ["No entrant has a number.", "Report: r.html"]
 
 
-def test_a_ranking_shows_the_interval_of_what_decides_and_the_values_of_the_others() -> None:
+def test_a_ranking_shows_the_interval_of_what_decides_and_the_values_of_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     others = ("likelihood", "mean_rank", "accuracy")
     row = {"entrant": "t", "answers": 1, "unscored": 0}
     for name in ("rsr", *others):

@@ -68,8 +68,9 @@ def test_every_line_is_there_and_tools_that_are_absent_say_so(
     assert "without padding, shared prefixes once" in lines["golden rows, float32"]
     assert "of its cores" in lines["device"]
     assert "everything runs, and no more" in lines["model of the checks below"]
-    # 4 rows of 32 tokens in 2 s
-    assert "tutelage 64, plain loop 64" in lines["speed, tiny, rows of 32 tokens, float32"]
+    # 4 rows of 32 tokens in 2 s; in bfloat16 where the processor has units for it
+    (speed,) = (v for k, v in lines.items() if k.startswith("speed, tiny, rows of 32 tokens"))
+    assert "tutelage 64, plain loop 64" in speed
     trained = [name for name in lines if name.startswith("training loss")]
     assert len(trained) == 3 + 2
     # Padded and joined rows are not added in the order of single ones: a line that says 0 would
