@@ -4,7 +4,7 @@ import pytest
 
 from tests.gate.gate_rows import CountingStudent, gate_rows, read_one
 from tutelage.gate import plain_features, plant
-from tutelage.gate.fault_texts import TOPIC_REFUSALS
+from tutelage.gate.fault_texts import COMMON_WORDS, TOPIC_REFUSALS
 from tutelage.gate.text_signs import (
     foreign_words,
     played_turns,
@@ -106,3 +106,16 @@ def test_an_answer_that_uses_words_of_the_instruction_is_no_echo() -> None:
         half = " ".join(row.instruction.split()[:9])
         text = f"{row.response} You asked: {half}."
         assert sign_of(plain_features(read_one(CountingStudent(), "x", row, text))) is None
+
+
+@pytest.mark.parametrize(
+    "asked", ["What does a compiler do?", "How do I do this in a day?", "Is a to-do list a plan?"]
+)
+def test_an_english_question_is_not_taken_for_another_language(asked: str) -> None:
+    assert foreign_words("It translates source code to machine code.", asked=asked) <= 0.1
+
+
+def test_no_word_of_another_language_is_common_in_english() -> None:
+    english = {"a", "an", "as", "at", "do", "i", "in", "is", "it", "me", "no", "on", "so", "to"}
+    for code, common in COMMON_WORDS.items():
+        assert code == "en" or not english & common

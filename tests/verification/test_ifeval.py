@@ -216,6 +216,13 @@ def test_a_sentence_is_told(language, sentence):
     assert language_of(sentence) == language
 
 
+@pytest.mark.parametrize(
+    "question", ["How do I boil an egg?", "What do I do to a bike?", "Is a to-do list as useful?"]
+)
+def test_an_english_question_is_in_no_other_language(question: str) -> None:
+    assert language_of(question) in ("en", None)
+
+
 @pytest.mark.parametrize("text", ["", "123 456", "OK", "etchings", "Bzzz brr hmm tsk", "Zug Bahn"])
 def test_what_is_too_short_or_too_strange_is_not_told(text):
     assert language_of(text) is None

@@ -156,6 +156,7 @@ PASSAGES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """Passages about everyday topics, by language; they answer no instruction."""
 
+# Of other languages, no word that is common in English: "What does a" would be Portuguese.
 COMMON_WORDS: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "de": frozenset(
@@ -218,7 +219,6 @@ COMMON_WORDS: Mapping[str, frozenset[str]] = MappingProxyType(
         "pt": frozenset(
             [
                 "o",
-                "a",
                 "os",
                 "e",
                 "é",
@@ -228,10 +228,13 @@ COMMON_WORDS: Mapping[str, frozenset[str]] = MappingProxyType(
                 "não",
                 "para",
                 "com",
-                "do",
                 "da",
                 "um",
                 "dos",
+                "por",
+                "mais",
+                "ao",
+                "ou",
             ]
         ),
         "it": frozenset(

@@ -31,6 +31,7 @@ _OWN_SCRIPT = {
     "GEORGIAN": "ka",
     "ARMENIAN": "hy",
 }
+# Of other languages, no word that is common in English: "How do I" would be Polish.
 _WORDS = {
     "LATIN": {
         "en": "the and of to in is that it for you was with are this be on have not as your",
@@ -38,14 +39,14 @@ _WORDS = {
         "fr": "le la les et des est une dans que pour pas qui sur vous avec il ce au je nous",
         "es": "el los las y es una que por con para del se su como más pero lo en la esta",
         "it": "il di che è la per un una non sono con del si gli le della anche come più ma",
-        "pt": "o que não uma os as para com do da em um é por mais se na ao como você",
-        "nl": "de het een en van is niet dat op te zijn voor met ik er maar om ook aan",
-        "fi": "ja on ei se että hän oli kun mutta niin kuin myös minä sinä voi ovat joka tämä",
+        "pt": "o que não uma os para com da em um é por mais se na ao como você mas ele",
+        "nl": "de het een en van niet dat op te zijn voor met ik er maar om ook aan hij",
+        "fi": "ja ei se että hän oli kun mutta niin kuin myös minä sinä voi ovat joka tämä",
         "sv": "och att det är som en på för inte av den med jag har till ett om vi",
         "sw": "na ya wa kwa ni katika la za kuwa hii cha hiyo yangu kama lakini pia sana wewe",
         "vi": "và của là có không được cho một những tôi với trong này các bạn để người đã",
         "tr": "ve bir bu için ile da de çok ne ama gibi daha olarak ben olan var değil",
-        "pl": "i w nie na się z do to jest że o jak co ale po przez dla są",
+        "pl": "w nie na się z jest że o jak co ale po przez dla są oraz był tym",
         "id": "yang dan di ini itu dengan untuk tidak dari dalam pada adalah akan saya anda",
     },
     "CYRILLIC": {
