@@ -1,4 +1,4 @@
-"""Fields of a turn beside role and content: thinking, media, and whether it is trained on."""
+"""Reader of the other fields of a turn: its thinking, its media, and its training switches."""
 
 import json
 from collections.abc import Mapping
