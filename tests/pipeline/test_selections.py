@@ -339,3 +339,31 @@ def test_a_row_number_alone_is_answered_with_how_a_row_is_named(data: Path) -> N
         with pytest.raises(DataError) as caught:
             explain_example(run.root, name)
         assert hint in str(caught.value.hint)
+
+
+def test_another_rule_says_which_settings_are_the_defaults_again(data: Path) -> None:
+    run = make(data)
+
+    def select(*words: str) -> str:
+        called = CliRunner().invoke(main, ["select", str(run.root), *words])
+        assert called.exit_code == 0, called.output
+        return called.stderr
+
+    assert "defaults again" not in select("--gate", "off", "--keep-count", "2")
+    note = "with another rule these settings are the defaults again: "
+    assert f"{note}gate (was off), keep_count (was 2)." in select("--rule", "all_original")
+    assert "defaults again" not in select("--rule", "all_original", "--keep-count", "2")
+    assert f"{note}keep_count (was 2)." in select("--rule", "srt", "--gate", "off")
+    assert "defaults again" not in select("--rule", "all_original", "--afresh")
+
+
+def test_a_count_that_the_run_cannot_give_is_said(data: Path) -> None:
+    run = make(data)
+
+    def notes(**given: Any) -> Any:
+        tally = select_again(run.root, given=given, student=None, progress=Silent())
+        return tally.get("select_notes")
+
+    assert notes(keep_count=3) is None
+    assert notes(keep_count=7) == ["keep_count is 7, but only 3 examples could be kept"]
+    assert notes(keep_count=7, per_source=True) is None

@@ -22,7 +22,7 @@ from tutelage.teacher import (  # noqa: E402
     local,
     open_teacher,
 )
-from tutelage.teacher.local import LocalModel, _choose  # noqa: E402
+from tutelage.teacher.local import LocalModel, _choose, _choose_rows  # noqa: E402
 
 RequestFor = Callable[..., Request]
 TEMPLATE = (
@@ -229,6 +229,68 @@ def test_the_sampler_follows_the_distribution() -> None:
     cold = replace(request, temperature=0.5)  # 25 : 4 : 9
     assert [_choose(scores_V, request=cold, quantile=d) for d in (0.65, 0.66, 0.9)] == [0, 2, 1]
     assert _choose(scores_V, request=replace(request, temperature=0.0), quantile=0.99) == 0
+
+
+def test_sorting_only_the_most_probable_tokens_chooses_the_same_token() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for spread in (0.0, 0.1, 3.0):  # all equal; hardly any token among the first; peaked
+        scores_B_V = torch.randn((300, 1000), generator=generator) * spread
+        scores_B_V = scores_B_V.bfloat16().float()  # with many equal scores
+        requests = [
+            Request(
+                model="m",
+                messages=_turn(),
+                temperature=[0.0, 0.6, 1.0, 1.7][row % 4],
+                top_p=[1.0, 0.9, 0.3][row % 3],
+            )
+            for row in range(len(scores_B_V))
+        ]
+        quantiles = torch.rand(len(requests), generator=generator).tolist()
+        expected = [
+            _choose(scores_V, request=request, quantile=quantile)
+            for scores_V, request, quantile in zip(scores_B_V, requests, quantiles, strict=True)
+        ]
+        assert _choose_rows(scores_B_V, requests=requests, quantiles=quantiles) == expected
+
+
+def test_equal_prompts_are_read_once_and_ended_rows_leave(
+    folder: Path, request_for: RequestFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = local.load_local_model(TeacherSettings(kind="local", model=str(folder)))
+    monkeypatch.setattr(local, "STRETCH", 4)
+    requests = [
+        request_for("hello there" if seed % 2 else "hi", seed=seed, temperature=1.0, max_tokens=20)
+        for seed in range(16)
+    ]
+    alone = [model.generate([request])[0] for request in requests]
+    read: list[tuple[int, int]] = []
+
+    def record(_module: object, _args: object, given: dict[str, Any]) -> None:
+        read.append(tuple(given["input_ids"].shape))
+
+    hook = model._model.register_forward_pre_hook(record, with_kwargs=True)
+    together = model.generate(requests)
+    hook.remove()
+    assert together == alone
+    longest = len("<user>hello there<assistant>")
+    assert read[0] == (2, longest - 1)  # two different prompts
+    assert all(tokens == 1 for _rows, tokens in read[1:])
+    rows = [rows for rows, _tokens in read[1:]]
+    assert rows == sorted(rows, reverse=True)
+    assert rows[0] == 16
+    assert rows[-1] < 16
+
+
+def test_a_cache_whose_rows_cannot_be_selected_is_left_alone(
+    folder: Path, request_for: RequestFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = local.load_local_model(TeacherSettings(kind="local", model=str(folder)))
+    requests = [request_for("hi", seed=seed, temperature=1.0, max_tokens=20) for seed in range(4)]
+    expected = model.generate(requests)
+    monkeypatch.setattr(local, "_rows_can_be_selected", lambda _cache: False)
+    plain = local.load_local_model(TeacherSettings(kind="local", model=str(folder)))
+    assert plain.generate(requests) == expected
+    assert plain.generate(requests) == expected  # now known beforehand
 
 
 def test_logits_that_are_not_finite_are_an_error_not_a_text() -> None:

@@ -149,7 +149,7 @@ def select(
             return estimate_of(estimate_select(found.path, **job, measure_seconds=measure_seconds))
         tally = select_again(found.path, **job, progress=shown)
         notes = (tally.get("gate_note"), tally.get("quality_gate_note"))
-        for line in (*notes, *tally.get("out_of_date", ())):
+        for line in (*notes, *tally.get("select_notes", ()), *tally.get("out_of_date", ())):
             if line:
                 shown.tell(f"Note: {line}")
     if tally.get("selection") != found.selection:

@@ -466,6 +466,7 @@ def select_again(
     """
     run = RunFolder(root=root).existing().with_selection(name)
     settings = selection_settings(run, given=given, afresh=afresh)
+    before = _last_settings(run)
     manifest = run.read_manifest()
     fingerprint = student or manifest.get("student", {}).get("fingerprint")
     _need_scores_of(run, student)
@@ -479,6 +480,11 @@ def select_again(
             tally = {**tally, "quality_gate_note": why}
         if older := [one.text for one in stale_outputs(run)]:
             tally = {**tally, "out_of_date": older}
+        if surprises := [
+            *([] if afresh else _reset(before, settings, given)),
+            *_short(tally, settings),
+        ]:
+            tally = {**tally, "select_notes": surprises}
         if run.selection is not None:
             return {**tally, "selection": run.selection, "out": str(run.decided_in)}
         # Only now: settings that raised an error must not be what the next call starts from.
@@ -503,13 +509,59 @@ def selection_settings(run: RunFolder, *, given: Mapping[str, Any], afresh: bool
         SettingsError: A setting is wrong.
     """
     run.need(run.scores)
+    before = _last_settings(run)
+    if afresh or given.get("rule", before.get("rule")) != before.get("rule"):
+        before = {}
+    return checked(SelectSettings, {**before, **given}, place="select")
+
+
+def _last_settings(run: RunFolder) -> dict[str, Any]:
     before = dict(run.read_manifest().get("settings", {}).get("select", {}))
     last = noted(run, run.select_stage)
     if run.selection is not None and last is not None:
         before = dict(last["tally"].get("rule", {}))
-    if afresh or given.get("rule", before.get("rule")) != before.get("rule"):
-        before = {}
-    return checked(SelectSettings, {**before, **given}, place="select")
+    return before
+
+
+_OF_SELECTIONS = (
+    "gate",
+    "gate_check",
+    "quality_gate",
+    "use_filters",
+    "keep_per_example",
+    "one_teacher",
+    "keep_fraction",
+    "keep_count",
+    "per_source",
+    "quotas",
+    "diversity",
+)
+"""Settings that mean the same with every rule."""
+
+
+def _reset(
+    before: Mapping[str, Any], settings: SelectSettings, given: Mapping[str, Any]
+) -> list[str]:
+    """Note on settings of the last selection that another rule sets back to their defaults."""
+    now = settings.model_dump(mode="json")
+    if not before or before.get("rule") == now["rule"]:
+        return []
+    lost = [
+        f"{name} (was {before[name]})"
+        for name in _OF_SELECTIONS
+        if name in before and name not in given and before[name] != now[name]
+    ]
+    if not lost:
+        return []
+    return [f"with another rule these settings are the defaults again: {', '.join(lost)}"]
+
+
+def _short(tally: Mapping[str, Any], settings: SelectSettings) -> list[str]:
+    """Note on a count of examples that the run cannot give."""
+    wanted, kept = settings.keep_count, tally.get("kept")
+    if wanted is None or settings.per_source or kept is None or kept >= wanted:
+        return []
+    return [f"keep_count is {wanted:,}, but only {kept:,} examples could be kept"]
 
 
 def _need_scores_of(run: RunFolder, student: str | None) -> None:

@@ -13,6 +13,7 @@ Suffixes: B rows of a batch, T positions, V vocabulary.
 """
 
 import asyncio
+import bisect
 import math
 import threading
 import time
@@ -29,6 +30,13 @@ from tutelage.teacher.protocol import Reply, Request
 
 if TYPE_CHECKING:
     import torch
+
+
+STRETCH = 16
+"""Tokens after which the rows that have ended leave a batch."""
+
+SORTED_TOKENS = 64
+"""How many of the most probable tokens are sorted before all of them are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +132,9 @@ class LocalModel:
         also = tokenizer.eos_token_id
         listed = ends if isinstance(ends, list) else [ends]
         self._ends = sorted({int(e) for e in [*listed, also] if e is not None})
+        self._ends_set = frozenset(self._ends)
+        self._selectable: bool | None = None
+        """Whether rows of the model's cache can be selected; known after its first tokens."""
         self._stopping = threading.Event()
         self._positions = getattr(model.config, "max_position_embeddings", None)
 
@@ -189,31 +200,108 @@ class LocalModel:
 
     def _generate(self, requests: list[Request], prompts: list[list[int]]) -> list[Generated]:
         import torch
-        from transformers import LogitsProcessorList, StoppingCriteriaList
 
         padded = self._tokenizer.pad({"input_ids": prompts}, return_tensors="pt")
-        prompt_positions = padded["input_ids"].shape[1]
+        padded = padded.to(self._model.device)
+        ids_B_T, mask_B_T = padded["input_ids"], padded["attention_mask"]
+        prompt_positions = ids_B_T.shape[1]
         limits = [request.max_tokens for request in requests]
-        ends = RowLimits(limits, prompt_positions=prompt_positions, stopping=self._stopping)
+        generators = [torch.Generator().manual_seed(_seed_of(r)) for r in requests]
+        replies: list[list[int]] = [[] for _ in requests]
+        rows = list(range(len(requests)))
         with torch.inference_mode():
-            ids_B_T = self._model.generate(
-                **padded.to(self._model.device),
-                do_sample=False,  # the sampler below decides, row by row
-                temperature=None,
-                top_p=None,
-                top_k=None,
-                repetition_penalty=1.0,  # a request says everything that can change its reply
-                max_new_tokens=max(limits),
-                eos_token_id=self._ends or None,
-                pad_token_id=self._tokenizer.pad_token_id,
-                logits_processor=LogitsProcessorList([Sampler(requests)]),
-                stopping_criteria=StoppingCriteriaList([ends]),
-            )
-        replies = ids_B_T[:, prompt_positions:].tolist()
+            cache = self._shared_prompts(ids_B_T, mask_B_T, prompts)
+            while rows:
+                left = max(limits[row] for row in rows) - (ids_B_T.shape[1] - prompt_positions)
+                ends = RowLimits(
+                    [limits[row] for row in rows],
+                    prompt_positions=prompt_positions,
+                    stopping=self._stopping,
+                )
+                written = self._continue(
+                    ids_B_T,
+                    mask_B_T,
+                    cache=cache,
+                    tokens=min(left, STRETCH) if self._selectable else left,
+                    sampler=Sampler([requests[r] for r in rows], [generators[r] for r in rows]),
+                    ends=ends,
+                )
+                ids_B_T, cache = written.sequences, written.past_key_values
+                unfinished = []
+                for index, (row, ids) in enumerate(
+                    zip(rows, ids_B_T[:, prompt_positions:].tolist(), strict=True)
+                ):
+                    replies[row] = ids
+                    if len(ids) < limits[row] and not self._ends_set.intersection(ids):
+                        unfinished.append(index)
+                if self._stopping.is_set() or not self._selectable:
+                    break
+                rows = [rows[index] for index in unfinished]
+                if not rows:
+                    break
+                kept = torch.tensor(unfinished, device=ids_B_T.device)
+                ids_B_T, mask_B_T = ids_B_T[kept], mask_B_T[kept]
+                new = ids_B_T.shape[1] - mask_B_T.shape[1]
+                mask_B_T = torch.cat([mask_B_T, mask_B_T.new_ones((len(rows), new))], dim=1)
+                cache.batch_select_indices(kept)
         return [
             self._generated(ids, limit=limit, prompt_tokens=len(prompt))
             for ids, limit, prompt in zip(replies, limits, prompts, strict=True)
         ]
+
+    def _shared_prompts(
+        self, ids_B_T: "torch.Tensor", mask_B_T: "torch.Tensor", prompts: list[list[int]]
+    ) -> Any:
+        """Cache of all prompts without their last tokens, each different prompt computed once."""
+        import torch
+
+        first: dict[tuple[int, ...], int] = {}
+        for index, ids in enumerate(prompts):
+            first.setdefault(tuple(ids), index)
+        without_last = [ids[:-1] for ids in first]
+        if len(first) == len(prompts) or not all(without_last) or self._selectable is False:
+            return None
+        chosen = torch.tensor(list(first.values()), device=ids_B_T.device)
+        written = self._continue(ids_B_T[chosen, :-1], mask_B_T[chosen, :-1], cache=None, tokens=1)
+        if not self._selectable:
+            return None
+        cache = written.past_key_values
+        place = {ids: index for index, ids in enumerate(first)}
+        copies = [place[tuple(ids)] for ids in prompts]
+        cache.batch_select_indices(torch.tensor(copies, device=ids_B_T.device))
+        return cache
+
+    def _continue(
+        self,
+        ids_B_T: "torch.Tensor",
+        mask_B_T: "torch.Tensor",
+        *,
+        cache: Any,
+        tokens: int,
+        sampler: "Sampler | None" = None,
+        ends: "RowLimits | None" = None,
+    ) -> Any:
+        from transformers import LogitsProcessorList, StoppingCriteriaList
+
+        written = self._model.generate(
+            input_ids=ids_B_T,
+            attention_mask=mask_B_T,
+            past_key_values=cache,
+            do_sample=False,  # the sampler decides, row by row
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            repetition_penalty=1.0,  # a request says everything that can change its reply
+            max_new_tokens=tokens,
+            eos_token_id=self._ends or None,
+            pad_token_id=self._tokenizer.pad_token_id,
+            logits_processor=LogitsProcessorList([sampler] if sampler else []),
+            stopping_criteria=StoppingCriteriaList([ends] if ends else []),
+            return_dict_in_generate=True,
+        )
+        if self._selectable is None:
+            self._selectable = _rows_can_be_selected(written.past_key_values)
+        return written
 
     def _generated(self, ids: list[int], *, limit: int, prompt_tokens: int) -> Generated:
         ids = ids[:limit]
@@ -231,25 +319,22 @@ class Sampler:
     """Logits processor that samples the next token of each row for a greedy search to take.
 
     Args:
-        requests: One a row: temperature, top_p and seed. Without a seed it comes from the key.
+        requests: One a row: temperature and top_p.
+        generators: The random numbers of each row.
     """
 
-    def __init__(self, requests: Sequence[Request]) -> None:
-        import torch
-
+    def __init__(
+        self, requests: Sequence[Request], generators: "Sequence[torch.Generator]"
+    ) -> None:
         self._requests = requests
-        self._generators = [torch.Generator().manual_seed(_seed_of(r)) for r in requests]
+        self._generators = generators
 
     def __call__(self, _ids_B_T: "torch.Tensor", scores_B_V: "torch.Tensor") -> "torch.Tensor":
         """Scores with all tokens but the sampled ones at minus infinity."""
         import torch
 
-        chosen = [
-            _choose(scores_V, request=request, quantile=float(torch.rand((), generator=generator)))
-            for scores_V, request, generator in zip(
-                scores_B_V, self._requests, self._generators, strict=True
-            )
-        ]
+        quantiles = [float(torch.rand((), generator=g)) for g in self._generators]
+        chosen = _choose_rows(scores_B_V, requests=self._requests, quantiles=quantiles)
         chosen_B_1 = torch.tensor(chosen, device=scores_B_V.device).unsqueeze(1)
         return torch.full_like(scores_B_V, float("-inf")).scatter(1, chosen_B_1, 0.0)
 
@@ -280,6 +365,60 @@ class RowLimits:
 def _seed_of(request: Request) -> int:
     seed = int(request.key, 16) if request.seed is None else request.seed
     return seed % 2**63
+
+
+def _rows_can_be_selected(cache: object) -> bool:
+    """Whether each row of a model's cache is its keys and values, and nothing else."""
+    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+    layers = getattr(cache, "layers", None) or ()
+    return bool(layers) and all(
+        type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers
+    )
+
+
+def _choose_rows(
+    scores_B_V: "torch.Tensor", *, requests: Sequence[Request], quantiles: Sequence[float]
+) -> list[int]:
+    """Token of each row at its quantile, as `_choose` finds it.
+
+    Nearly always it is one of the most probable tokens, so only those are sorted, for all rows at
+    once; a row whose token is not surely among them is sorted as a whole.
+    """
+    import torch
+
+    scores_B_V = scores_B_V.float()
+    temperatures = [request.temperature or 1.0 for request in requests]
+    scale_B_1 = torch.tensor(temperatures, device=scores_B_V.device).unsqueeze(1)
+    total_B_1 = (scores_B_V / scale_B_1).logsumexp(dim=-1, keepdim=True)
+    count = min(SORTED_TOKENS, scores_B_V.shape[1])
+    top_B_K, order_B_K = scores_B_V.topk(count, dim=-1)
+    reached_B_K = (top_B_K / scale_B_1 - total_B_1).double().exp().cumsum(dim=-1)
+    scores, order, reached = top_B_K.tolist(), order_B_K.tolist(), reached_B_K.tolist()
+    chosen = []
+    for row, (request, quantile) in enumerate(zip(requests, quantiles, strict=True)):
+        token = None
+        if request.temperature > 0:
+            token = _among_first(scores[row], order[row], reached[row], request.top_p, quantile)
+        if token is None:
+            token = _choose(scores_B_V[row], request=request, quantile=quantile)
+        chosen.append(token)
+    return chosen
+
+
+def _among_first(
+    scores: list[float], order: list[int], reached: list[float], top_p: float, quantile: float
+) -> int | None:
+    """Token at a quantile, or None where equal scores or the tokens left out could change it."""
+    if top_p < 1:
+        kept = bisect.bisect_left(reached, top_p)
+        if kept == len(reached):
+            return None
+        quantile *= reached[kept]
+    index = bisect.bisect_right(reached, quantile)
+    if index >= len(scores) - 1 or scores[index] in (scores[index + 1], scores[index - 1]):
+        return None
+    return order[index]
 
 
 def _choose(scores_V: "torch.Tensor", *, request: Request, quantile: float) -> int:

@@ -45,6 +45,8 @@ _RUN = click.Path(path_type=Path, file_okay=False)
 @setting_option("select.gate_order", default=None)
 @setting_option("select.quality_gate", default=None)
 @setting_option("select.max_false_refusals", default=None)
+@setting_option("select.quality_gate_examples", default=None)
+@setting_option("select.quality_gate_rejected")
 @click.option(
     "--use-filters/--ignore-filters",
     default=None,
@@ -143,6 +145,8 @@ def select(
     for note in ("gate_note", "quality_gate_note"):
         if line := tally.get(note):
             inform(f"Note: {line}.")
+    for line in tally.get("select_notes", ()):
+        inform(f"Note: {line}.")
     for line in tally.get("out_of_date", ()):
         inform(f"Note: {line}")
     show_result(tally, text=partial(select_text, run=run))
