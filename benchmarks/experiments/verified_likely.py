@@ -1,7 +1,7 @@
 """Verified answers: does the student learn more from the likeliest one than from a random one?
 
     python benchmarks/experiments/verified_likely.py questions --data DATA --raw RAW --out OUT
-    tutelage sample OUT/questions.jsonl --teacher ... --n 16 --out RUN
+    tutelage sample OUT/questions.jsonl --teacher TEACHER --teacher-kind local --n 16 --out RUN
     tutelage verify RUN --check maths
     tutelage score RUN --student smollm2-135m --dtype bfloat16 --metrics grape
     python benchmarks/experiments/verified_likely.py plan --out OUT --run RUN --name first --seeds 12 13
@@ -25,6 +25,8 @@ import yaml
 from make_configs import draw, read_jsonl, write_jsonl
 from make_maths import plain
 
+from tutelage.stats.paired_design import paired_items
+
 
 ASKED = ("addsub", "singleop")
 TRAINED = {"svamp": 120, "singleeq": 50, "multiarith": 30}
@@ -37,6 +39,19 @@ ARMS = {
     "lowest_grape": {"rule": "best_of_n", "best_by": "grape", "best_is": "low"},
 }
 """Arms in the order in which they are trained; all choose among right answers only."""
+
+PAIRS = (
+    ("grape", "random"),
+    ("grape", "length_matched"),
+    ("grape", "longest"),
+    ("grape", "shortest"),
+    ("grape", "lowest_grape"),
+    ("longest", "random"),
+    ("shortest", "random"),
+    ("lowest_grape", "random"),
+    ("length_matched", "random"),
+)
+"""Comparisons, the primary one first."""
 
 
 def questions(given: argparse.Namespace) -> None:
@@ -79,9 +94,7 @@ def plan(given: argparse.Namespace) -> None:
     arms = given.arms or list(ARMS)
     config = {
         "out": f"results-{given.name}",
-        "students": [
-            {"name": "smollm2", "model": "smollm2-135m", "run": str(given.run.resolve())}
-        ],
+        "students": [{"name": "smollm2", "model": "smollm2-135m", "run": str(given.run.resolve())}],
         "arms": [{"name": name, "select": {**ARMS[name], "gate": "right"}} for name in arms],
         "choice": arms[0],
         "reference": arms[1],
@@ -101,16 +114,33 @@ def plan(given: argparse.Namespace) -> None:
 
 
 def report(given: argparse.Namespace) -> None:
-    right: dict[str, dict[tuple[str, str], float]] = defaultdict(dict)
+    arms: dict[str, dict[int, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+    unchecked = total = 0
     for path in given.raw:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             for row in csv.DictReader(file):
-                if row["correct"] in ("0", "1"):
-                    key = (row["train_seed"], row["item_id"])
-                    right[row["arm"]][key] = float(row["correct"])
-    for arm, found in right.items():
-        seeds = len({seed for seed, _ in found})
-        print(f"{arm:15} {np.mean(list(found.values())):.4f} right, {seeds} seeds")
+                total += 1
+                unchecked += not row["correct"]
+                if row["correct"] or not given.leave_out:
+                    right = float(row["correct"] or 0)
+                    arms[row["arm"]][int(row["train_seed"])][row["item_id"]] = right
+    print(f"{unchecked} of {total} answers cannot be checked")
+    print("\n| arm | seeds | right |\n|---|---:|---:|")
+    for arm in ("untrained", *ARMS):
+        if arm in arms:
+            shares = [np.mean(list(items.values())) for items in arms[arm].values()]
+            print(f"| {arm} | {len(shares)} | {np.mean(shares):.3f} |")
+    print("\n| arms | seeds | difference | p | detectable |\n|---|---:|---:|---:|---:|")
+    for first, second in PAIRS:
+        seeds = sorted(arms[first].keys() & arms[second].keys())
+        paired = paired_items([(s, arms[first][s], arms[second][s]) for s in seeds])
+        if paired is None:
+            continue
+        i = paired.interval(level=0.95)
+        found = f"{i.mean:+.4f} ({i.low:+.4f} to {i.high:+.4f})"
+        print(
+            f"| {first} minus {second} | {len(seeds)} | {found} | {i.p_value:.3f} | {i.detectable:.3f} |"
+        )
 
 
 def main() -> None:
@@ -132,6 +162,11 @@ def main() -> None:
     part.set_defaults(do=plan)
     part = parts.add_parser("report")
     part.add_argument("raw", type=Path, nargs="+")
+    part.add_argument(
+        "--leave-out",
+        action="store_true",
+        help="leave out answers that cannot be checked, instead of counting them as not right",
+    )
     part.set_defaults(do=report)
     given = parser.parse_args()
     given.do(given)
