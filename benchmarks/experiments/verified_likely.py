@@ -16,9 +16,9 @@ SingleOp. No question of AddSub or SingleOp is trained on. `report` reads a tabl
 import argparse
 import csv
 import gzip
-import json
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -26,7 +26,6 @@ from make_configs import draw, read_jsonl, write_jsonl
 from make_maths import plain
 
 from tutelage.stats.paired_design import paired_items
-
 
 ASKED = ("addsub", "singleop")
 TRAINED = {"svamp": 120, "singleeq": 50, "multiarith": 30}
@@ -63,7 +62,7 @@ def questions(given: argparse.Namespace) -> None:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             used |= {row["item_id"] for row in csv.DictReader(file)}
     held_out = {plain(p["question"]) for p in problems if p["source"] in ASKED}
-    asked = []
+    asked: list[Any] = []
     for source in ASKED:
         own = {plain(p["question"]): p for p in problems if p["source"] == source}
         for p in asked:
