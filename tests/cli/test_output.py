@@ -228,7 +228,7 @@ def test_a_difference_of_zero_is_not_called_an_improvement() -> None:
     assert "too_long" in text
     one = found | {"interval_95": None, "examples": 1, "by_status": {"ok": 1}}
     assert "(no interval; 1 candidate of 1 example)" in said(delta_text(one))
-    assert "0.0% of this candidate." in said(delta_text(one))
+    assert "0 % of this candidate." in said(delta_text(one))
 
 
 def test_a_run_whose_teacher_wrote_nothing_usable_says_so(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Rows with tools, in every spelling: what is asked, called, returned and answered."""
 
 import json
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -8,6 +9,8 @@ import pytest
 
 from tests.data.test_row_parser import candidates_row
 from tutelage.data import Candidate, read
+from tutelage.data.tool_calls import calls_of
+from tutelage.errors import DataError
 
 ASK = "How warm is it in Oslo?"
 CALL = {"name": "weather", "arguments": {"city": "Oslo"}}
@@ -264,3 +267,77 @@ def test_a_turn_of_calls_keeps_its_thinking(spoken, apart) -> None:
     last = found.candidates[0].messages[-1]
     assert last.reasoning == "Oslo is a city."
     assert json.loads(last.tool_calls)[0]["function"]["name"] == "weather"
+
+
+def olmo(calls: str, **more: Any) -> dict[str, Any]:
+    """A row as OLMo 3's data writes it, with the fields of all turns."""
+
+    def turn(role: str, content: str | None, **fields: str) -> dict[str, Any]:
+        return {
+            "role": role,
+            "content": content,
+            "functions": None,
+            "function_calls": None,
+            **fields,
+        }
+
+    return {
+        "messages": [
+            turn("system", "Call functions.", functions=json.dumps([BARE])),
+            turn("user", "How warm is Rome?"),
+            turn("assistant", None, function_calls=calls),
+            turn("environment", '{"degrees": 12}'),
+            turn("assistant", "It is 12 degrees."),
+        ],
+        **more,
+    }
+
+
+def test_functions_and_calls_in_turns_are_read() -> None:
+    (row,) = read([olmo('weather(city="Rome", days=[1, 2], now=true)')])
+    (candidate,) = row.candidates
+    assert row.status == "ok"
+    assert json.loads(candidate.tools or "")[0]["function"]["name"] == BARE["name"]
+    called, result = candidate.messages[2:4]
+    (call,) = json.loads(called.tool_calls or "")
+    arguments = {"city": "Rome", "days": [1, 2], "now": True}
+    assert call["function"] == {"name": "weather", "arguments": arguments}
+    assert (result.role, result.tool_call_id) == ("tool", call["id"])
+    assert "function" not in (row.example.extra or "")
+
+
+@pytest.mark.parametrize(
+    "calls",
+    ["a.b(x=1)\na.c(y='z')", "[a.b(x=1), a.c(y='z')]", "(a.b(x=1), a.c(y='z'))"],
+)
+def test_several_calls_in_pythons_notation(calls: str) -> None:
+    found = [call["function"] for call in calls_of(calls, name="function_calls")]
+    assert found == [
+        {"name": "a.b", "arguments": {"x": 1}},
+        {"name": "a.c", "arguments": {"y": "z"}},
+    ]
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        "weather('Rome')",
+        "weather(city=Rome)",
+        "weather(city={1, 2})",
+        "x = 1",
+        "weather",
+        "f(**a)",
+        "f(",
+    ],
+)
+def test_what_is_no_call_makes_the_row_unreadable_not_empty(calls: str) -> None:
+    with pytest.raises(DataError, match="function_calls' is neither JSON nor calls in Python"):
+        list(read([olmo(calls)]))
+
+
+def test_tools_of_the_row_win_over_those_of_a_turn() -> None:
+    other = {**BARE, "name": "clock"}
+    (row,) = read([olmo('clock(zone="UTC")', tools=[other])])
+    (candidate,) = row.candidates
+    assert [t["function"]["name"] for t in json.loads(candidate.tools or "")] == ["clock"]
+    assert "weather" in row.example.extra

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.cli.output import Block, Table
+from tutelage.reporting.number_format import share
 
 Facts = Mapping[str, Any]
 
@@ -209,7 +210,7 @@ def delta_text(found: Facts) -> Iterable[Block]:
         f"{counted(found['examples'], 'example')})."
     )
     of = "this candidate" if scored == 1 else "these candidates"
-    yield f"More likely after training: {found['share_likelier']:.1%} of {of}."
+    yield f"More likely after training: {share(found['share_likelier'])} of {of}."
     yield from counts("Not compared", "status", others, of="candidates")
     for by in ("source", "step", "teacher"):
         if groups := found.get(f"by_{by}"):
@@ -236,7 +237,7 @@ def _group(one: Facts, by: str) -> Facts:
         number("nll_current"),
         number("mean_delta_loss"),
         "" if interval is None else f"{interval[0]:+.4f} to {interval[1]:+.4f}",
-        "" if likelier is None else f"{likelier:.1%}",
+        "" if likelier is None else share(likelier),
     )
     return dict(zip(_group_columns(by), values, strict=True))
 
@@ -493,7 +494,7 @@ def frontier_text(found: Facts) -> Iterable[Block]:
     placed, examples = found["placed"], found["examples"]
     yield f"Examples: {placed:,} of {counted(examples, 'example')} placed, {found['kept']:,} kept."
     if placed:
-        rows = tuple((name, f"{share:.1%}") for name, share in found["shares"].items())
+        rows = tuple((name, share(placed)) for name, placed in found["shares"].items())
         yield Table(title="", columns=("class", "share of placed"), rows=rows)
     if found["band"] is None:
         yield "Band: none."

@@ -30,7 +30,15 @@ from tutelage.data.field_values import (
     text_of_part,
 )
 from tutelage.data.thinking import split_thinking
-from tutelage.data.tool_calls import Call, calls_in, calls_of, calls_text, result_in, with_ids
+from tutelage.data.tool_calls import (
+    Call,
+    calls_in,
+    calls_of,
+    calls_text,
+    result_in,
+    tools_text,
+    with_ids,
+)
 from tutelage.data.turn_fields import is_trained, is_trained_whole, reasoning_of, refuse_media
 
 # The content of one turn: a text, or a list of typed parts.
@@ -144,7 +152,8 @@ ROLE_OF = {
 ROLE_KEYS = ("role", "from")
 _CONTENT_KEYS = ("content", "value", "text", "parts")
 _OPENS_TURNS = re.compile(r"\s*\[\s*\{")
-_USED = frozenset((*ROLE_KEYS, "name", "tool_call_id", "tool_calls", "function_call"))
+_CALL_KEYS = ("tool_calls", "function_call", "function_calls")
+_USED = frozenset((*ROLE_KEYS, "name", "tool_call_id", *_CALL_KEYS))
 _MARKS = (
     re.compile(r"(?:###\s*|\n\s*\n)(Human|Assistant)\s*:\s?"),
     re.compile(r"\n\s*\n(USER|ASSISTANT|FUNCTION RESPONSE)\s*:\s?"),
@@ -180,10 +189,12 @@ class Conversation:
         turns: In order.
         fields: Fields of turns that a message has no place for, with the index of the turn;
             for provenance.
+        tools: The tools that system or user turns list, as JSON text, or None.
     """
 
     turns: tuple[Message, ...]
     fields: tuple[Mapping[str, object], ...] = ()
+    tools: str | None = None
 
 
 def is_conversation(value: object) -> TypeGuard[Sequence[object]]:
@@ -353,6 +364,7 @@ class _Reading:
     fields: list[Mapping[str, object]] = field(default_factory=list)
     waiting: list[Call] = field(default_factory=list)
     made: int = 0
+    listed: str | None = None
 
     def read(self, turns: Iterable[object]) -> Conversation:
         for index, turn in enumerate(turns):
@@ -381,7 +393,7 @@ class _Reading:
                 self.turns.append(Message(role=role, content=clean_text(content)))
             else:
                 self._add(turn, role, content, key=key, place=place, index=index)
-        return Conversation(turns=tuple(self.turns), fields=tuple(self.fields))
+        return Conversation(turns=tuple(self.turns), fields=tuple(self.fields), tools=self.listed)
 
     def _add(
         self,
@@ -406,11 +418,12 @@ class _Reading:
             found = content_of(value, place=place)
             if role == "assistant":
                 found.reasoning = reasoning_of(turn, used) or found.reasoning
-                for more in ("tool_calls", "function_call"):
+                for more in _CALL_KEYS:
                     if not is_nothing(turn.get(more)):
                         found.calls += calls_of(turn[more], name=f"{place}.{more}")
                 self._add_answer(found, turn, trained=trained)
             else:
+                self._list_tools(turn, used, place=place)
                 for result in found.results:
                     self._answered(result)
                 if found.text or not found.results:
@@ -420,6 +433,15 @@ class _Reading:
         if rest:
             refuse_media(rest, place=place)
             self.fields.append({"turn": index, **rest})
+
+    def _list_tools(self, turn: Mapping[str, object], used: set[str], *, place: str) -> None:
+        """Tools that a system or user turn lists, as OLMo's data does; those of the row win."""
+        for key in ("functions", "tools"):
+            if self.tools or is_nothing(turn.get(key)):
+                continue
+            self.listed = tools_text(turn[key], name=f"{place}.{key}") or self.listed
+            self.tools = self.listed is not None
+            used.add(key)
 
     def _add_answer(self, found: Content, turn: Mapping[str, object], *, trained: bool) -> None:
         written = calls_in(found.text) if self.tools and not found.calls else None

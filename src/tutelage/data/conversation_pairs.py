@@ -143,6 +143,8 @@ def pair_of(fields: Fields, shape: Shape) -> Pair:
     tools = _tools(fields)
     template_args = _template_args(fields)
     pair = _conversation(fields, shape, tools=tools is not None)
+    if tools is None:
+        tools, pair = pair.tools, replace(pair, tools=None)
     if tools is not None and any(
         turn.role == "system" and TOOLS_IN_TEXT in turn.content for turn in pair.context
     ):
@@ -333,7 +335,7 @@ def _of_turns(fields: Fields, found: Conversation, *, name: str) -> Pair:
         ]
     if split.response is not None and not split.response.trained:
         notes["untrained_response"] = split.response.content
-    return Pair(context=split.context, response=split.response, notes=notes)
+    return Pair(context=split.context, response=split.response, notes=notes, tools=found.tools)
 
 
 def _without_instruction(fields: Fields, *, tools: bool) -> Pair:

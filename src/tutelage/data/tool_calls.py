@@ -6,6 +6,7 @@ Whatever a row's spelling, schemas and calls become JSON text in OpenAI's shape:
     tool_calls   [{"type": "function", "id": ..., "function": {"name": ..., "arguments": {...}}}]
 """
 
+import ast
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -89,14 +90,28 @@ def calls_of(value: object, *, name: str) -> list[Call]:
 
     Args:
         value: A call or a list of calls, each bare (`name`, `arguments`) or in OpenAI's frame;
-            or the JSON text of either.
+            or the JSON text of either; or calls in Python's notation.
         name: The field's name, for the reason.
 
     Raises:
-        UnreadableRowError: `bad_type`: it is no call, or its text is not JSON;
+        UnreadableRowError: `bad_type`: it is no call, or its text is neither JSON nor Python;
             `unsupported_content`: a call names no tool.
+
+    Examples:
+        >>> calls_of('weather(city="Rome", days=2)', name="function_calls")[0]["function"]
+        {'name': 'weather', 'arguments': {'city': 'Rome', 'days': 2}}
     """
-    found = _from_json(value, name=name) if isinstance(value, str) else value
+    found = value
+    if isinstance(value, str):
+        try:
+            found = _from_json(value, name=name)
+        except UnreadableRowError:
+            if (written := _python_calls(value)) is not None:
+                return written
+            raise UnreadableRowError(
+                "bad_type",
+                f"field {name!r} is neither JSON nor calls in Python's notation: {shown(value)}",
+            ) from None
     if found is None:
         return []
     listed: Iterable[object] = found if is_list(found) else [found]
@@ -125,6 +140,44 @@ def _call(call: object, *, name: str) -> Call:
         **({} if made_id is None else {"id": str(made_id)}),
         "function": {"name": tool, "arguments": _arguments(arguments)},
     }
+
+
+def _python_calls(text: str) -> list[Call] | None:
+    """Calls in Python's notation, as OLMo's data writes them: one per line, or in a list.
+
+    Returns:
+        None where the text is anything else, or an argument has no name.
+    """
+    try:
+        body = ast.parse(text.strip()).body
+        written: list[ast.expr] = []
+        for statement in body:
+            if not isinstance(statement, ast.Expr):
+                return None
+            value = statement.value
+            written += value.elts if isinstance(value, ast.List | ast.Tuple) else [value]
+        calls = [_python_call(one) for one in written]
+        json.dumps(calls)
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        return None
+    found = [call for call in calls if call is not None]
+    return found if found and len(found) == len(calls) else None
+
+
+def _python_call(node: ast.expr) -> Call | None:
+    if not isinstance(node, ast.Call) or node.args or any(k.arg is None for k in node.keywords):
+        return None
+    arguments = {str(k.arg): ast.literal_eval(_JsonNames().visit(k.value)) for k in node.keywords}
+    return {
+        "type": "function",
+        "function": {"name": ast.unparse(node.func), "arguments": arguments},
+    }
+
+
+class _JsonNames(ast.NodeTransformer):
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        known = {"true": True, "false": False, "null": None}
+        return ast.Constant(known[node.id]) if node.id in known else node
 
 
 def _arguments(value: object) -> object:

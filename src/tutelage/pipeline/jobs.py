@@ -339,7 +339,8 @@ def score_data(
         need_some(
             tally["by_status"], ("ok",), problem="none of the rows could be scored", out=str(out)
         )
-        more = {"notes": found.notes} if found.notes else {}
+        notes = [*found.notes, *tally.get("notes", ())]
+        more: dict[str, Any] = {"notes": notes} if notes else {}
         if found.unanswered:
             more["unanswered"] = list(found.unanswered)
         return {**tally, **more, "student": dict(model.describe())}
@@ -386,8 +387,9 @@ def score_run(
             out=run.scores,
         )
         older = older_contract_note(run)
-        notes = {"notes": [older]} if older else {}
-        return {**tally, "student": dict(reader.describe()), "out": str(run.scores), **notes}
+        notes = [*tally.get("notes", ()), *([older] if older else [])]
+        more = {"notes": notes} if notes else {}
+        return {**tally, "student": dict(reader.describe()), "out": str(run.scores), **more}
 
 
 def load_data(*, data: Mapping[str, Any], out: Path, progress: Progress) -> dict[str, Any]:

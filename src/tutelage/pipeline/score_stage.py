@@ -52,6 +52,7 @@ from tutelage.metrics import (
 )
 from tutelage.pipeline.config import DEFAULT_METRICS, checked, known_metrics
 from tutelage.pipeline.resources import Reader
+from tutelage.pipeline.tool_notes import ToolCheck
 from tutelage.progress import Progress, Silent
 from tutelage.student import Statistics, StudentSettings, TextPair, open_student
 
@@ -348,12 +349,12 @@ def score_to_table(
     tokens = 0
     scorer = scorer or here(student, metrics, statistics=statistics is not None, at_least=at_least)
     progress.begin("score", total=total, unit="candidates")
-    counter = ReadingCounter(progress)
+    counter, check = ReadingCounter(progress), ToolCheck(student)
     with (
         ScoreTables(out, scores_schema(metrics), statistics=statistics) as tables,
         counter.watching(student),
     ):
-        for row in scorer(counter.asked(candidates)):
+        for row in scorer(counter.asked(check.passing(candidates))):
             tables.append(row)
             statuses[row["status"]] += 1
             tokens += row["response_tokens"] or 0
@@ -364,6 +365,7 @@ def score_to_table(
         "student": student.fingerprint,
         "scores_by_status": dict(sorted(statuses.items())),
         "response_tokens": tokens,
+        **({"notes": notes} if (notes := check.notes()) else {}),
     }
 
 
@@ -564,11 +566,11 @@ def score_file(
     statuses: Counter[str] = Counter()
     scorer = scorer or here(student, metrics, statistics=statistics is not None)
     progress.begin("score", total=None, unit="rows")
-    counter = ReadingCounter(progress)
+    counter, check = ReadingCounter(progress), ToolCheck(student)
     chosen = scorer
 
     def counted(candidates: Iterable[Candidate]) -> Iterator[dict[str, Any]]:
-        return chosen(counter.asked(candidates))
+        return chosen(counter.asked(check.passing(candidates)))
 
     with (
         ScoreTables(out, rows_schema(metrics), statistics=statistics) as tables,
@@ -581,4 +583,6 @@ def score_file(
     finish_table(out, metrics=metrics)
     progress.end()
     tally = {"rows": statuses.total(), "by_status": dict(sorted(statuses.items())), "out": str(out)}
+    if notes := check.notes():
+        tally = {**tally, "notes": notes}
     return tally if statistics is None else {**tally, "statistics": str(statistics)}

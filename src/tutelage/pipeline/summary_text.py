@@ -141,7 +141,7 @@ def notes_in(tally: Mapping[str, Any]) -> Iterator[str]:
     Args:
         tally: Tally of the stage that read it, or of several stages by name.
     """
-    for stage in (tally, tally.get("load", {})):
+    for stage in (tally, tally.get("load", {}), tally.get("score", {})):
         yield from stage.get("notes", ()) if isinstance(stage, Mapping) else ()
 
 

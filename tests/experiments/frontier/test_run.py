@@ -246,7 +246,7 @@ def test_a_set_that_is_mostly_unknown_is_warned_about(tmp_path: Path) -> None:
     found = find_frontier(
         job(data, tmp_path / "run"), doors=moving_doors(lambda _: "I do not know.")
     )
-    assert "100% of 12 placed examples unknown" in found["warning"]
+    assert "100 % of 12 placed examples unknown" in found["warning"]
     assert found["kept"] == 0
 
 

@@ -280,7 +280,9 @@ def audit(
         found = audit_data(settings, progress=progress)
     say_notes(found)
     words = found.pop("in_words")
-    inform("Note: the audit is experimental; its estimate is too low where one fault is frequent.")
+    inform(
+        "Note: the audit is experimental. If one kind of fault is frequent, an estimate is too low."
+    )
     show_result(found, text=lambda _: [words])
 
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tutelage.data.example import Attempts
 from tutelage.data.schemas import FRONTIER
-from tutelage.reporting.number_format import count
+from tutelage.reporting.number_format import count, share
 
 # ----------------------------------------------------------------------------------------------
 # What a student knows of an example, from a handful of its own attempts.
@@ -287,8 +287,9 @@ def _ordered(
 def _warning(shares: Mapping[Knowledge, float], placed: int) -> str | None:
     if not placed or shares["unknown"] < MOSTLY_UNKNOWN:
         return None
+    unknown = share(shares["unknown"])
     return (
-        f"{shares['unknown']:.0%} of {count(placed, 'placed example')} unknown to the student: if "
+        f"{unknown} of {count(placed, 'placed example')} unknown to the student: if "
         "these are facts, training on them teaches it to state things it does not know (arXiv "
         "2405.05904); keep the learnable band, or stop early"
     )

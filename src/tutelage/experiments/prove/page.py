@@ -49,8 +49,8 @@ def headline(compared: Sequence[Compared], settings: ProveSettings, *, primary: 
     found = _rows_of(compared, (settings.choice, settings.reference), primary=primary)
     if not found:
         pair = f"{settings.choice} and {settings.reference}"
-        said = f"No result yet: for the arms {pair}, no seed is finished on {primary} with"
-        return [*contrasts, f"{said} values of both, or they come to the same rows."]
+        said = f"No result yet: {pair} have no finished seed in common on {primary}, or their"
+        return [*contrasts, f"{said} training rows are the same."]
     return [*contrasts, *(sentence(c, settings) for c in found)]
 
 

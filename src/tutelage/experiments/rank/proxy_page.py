@@ -15,7 +15,7 @@ from tutelage.experiments.rank.answer_pool import Ranked
 from tutelage.experiments.rank.page import write_ranking
 from tutelage.experiments.rank.proxy_training import Probed
 from tutelage.reporting import Cell, Figure, Section, Table, schema_columns
-from tutelage.reporting.number_format import count
+from tutelage.reporting.number_format import count, share
 from tutelage.stats.rank_correlation import MIN_PAIRS, spearman, spearman_interval
 
 # ----------------------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ def probed_in_words(probed: Probed) -> list[str]:
         said.append(
             f"By small training runs {w['source']} is first: {w['measured']:+.3g} over the mean of "
             f"the last rung as measured, {w['split']:+.3g} corrected for selection bias; half of "
-            f"the data chooses it {w['again_fraction']:.0%} of the time."
+            f"the data chooses it {share(w['again_fraction'])} of the time."
         )
     if probed.unfinished:
         said.append(f"{probed.unfinished} training runs are not done; the same command continues.")

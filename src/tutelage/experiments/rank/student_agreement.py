@@ -30,6 +30,7 @@ from tutelage.reporting import (
     schema_columns,
 )
 from tutelage.reporting.number_format import count
+from tutelage.reporting.number_format import share as in_percent
 from tutelage.stats.intervals import Numbers, mean_interval, wilson
 from tutelage.stats.rank_correlation import kendall, spearman, spearman_interval
 
@@ -324,10 +325,13 @@ def agreement_in_words(table: pa.Table) -> list[str]:
         ranks = (
             "" if rho is None else f" and order the entrants with a rank correlation of {rho:.2f}"
         )
+        flips, low, high, by_chance = (
+            in_percent(flipped[name]) for name in ("value", "low", "high", "chance")
+        )
         said.append(
             f"By {pair[2]}, {pair[0]} and {pair[1]} would choose different answers to "
-            f"{flipped['value']:.0%} of {count(flipped['n'], 'question')} ({flipped['low']:.0%} to "
-            f"{flipped['high']:.0%}; unrelated judges: {flipped['chance']:.0%}){ranks}."
+            f"{flips} of {count(flipped['n'], 'question')} ({low} to {high}; unrelated judges: "
+            f"{by_chance}){ranks}."
         )
     nothing = "No question has two answers with numbers in both rankings: no choice is compared."
     return said or [nothing]
