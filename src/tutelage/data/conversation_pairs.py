@@ -1,9 +1,12 @@
 """Splitting of a row's conversation into the prompt and the response."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
 
 from tutelage.data.chat_messages import (
     Conversation,
@@ -26,6 +29,23 @@ from tutelage.data.field_values import (
     text_of,
 )
 from tutelage.data.tool_calls import TOOLS_IN_TEXT, calls_of, calls_text, tools_text, with_ids
+
+_SAME = 200
+"""First characters of an instruction that a whole conversation has to repeat."""
+
+_PROBE = "(the answer)"
+_ENDING = 60
+"""Last characters of a rendered prompt, among which the mark of the answer is."""
+
+ANSWER_MARKS = (
+    *("Assistant:", "ASSISTANT:", "### Response:", "[/INST]", "<|assistant|>"),
+    *("<|im_start|>assistant", "assistant<|end_header_id|>", "<start_of_turn>model"),
+)
+"""Ends of prompts that were written with a template."""
+
+_END_OF_TURN = re.compile(
+    r"\s*(?:<\|im_end\|>|<\|eot_id\|>|<\|endoftext\|>|<\|end\|>|<end_of_turn>|</s>)\s*$"
+)
 
 _OF_THE_TURN = ("response", "output", "completion", "chosen", "chosen_messages")
 """Names of a response that may occur next to the turns it answers; others name a reference."""
@@ -229,6 +249,7 @@ def _label_of(fields: Fields) -> bool | None:
     name `kto_tag`, or where the user says so. Elsewhere 0 and 1 may be classes of the row.
     """
     value = fields.peek("label")
+    value = value.item() if isinstance(value, np.generic) else value
     said = value.strip().lower() if isinstance(value, str) else value
     if isinstance(said, bool):
         return said
@@ -251,8 +272,16 @@ def _conversation(fields: Fields, shape: Shape, *, tools: bool) -> Pair:
         if value is None:
             raise fields.missing("list of messages")
         pair = _of_turns(fields, turns_of(value, name=name, tools=tools), name=name)
-        if pair.response is None and (fields.name("response") or "").lower() in _OF_THE_TURN:
+        if pair.response is not None:
+            return replace(pair, response=_thought_through(fields, pair.response))
+        column = (fields.name("response") or "").lower()
+        thoughts = fields.raw("reasoning")
+        if column in _OF_THE_TURN:
             return replace(pair, response=_response(fields, tools=tools))
+        if column == "answer" and isinstance(thoughts, str) and thoughts.strip():  # dolphin-r1
+            response = _response(fields, tools=tools) or answer("")
+            fields.use("reasoning")
+            return replace(pair, response=with_thoughts(response, thoughts))
         return pair
     if fields.peek("instruction") is None:
         return _without_instruction(fields, tools=tools)
@@ -267,17 +296,61 @@ def _with_instruction(fields: Fields, *, tools: bool) -> Pair:
     if is_conversation(prompt):
         return _of_prompt(fields, prompt, name=name, tools=tools)
     instruction = text_of(value, name=name) or ""
-    whole = _whole_response(fields, tools=tools)
+    rendered = rendered_prompt(instruction)
+    said = fields.peek("response")
+    asks = rendered is not None or not isinstance(said, str) or instruction.strip()[:_SAME] in said
+    whole = _whole_response(fields, tools=tools) if asks else None
     if whole is not None:  # a preference set repeats its prompt in front of the answer
         return whole
-    given = text_in(fields, "input") or ""
+    if rendered is not None:
+        return _of_rendered(fields, rendered, name=name, tools=tools)
+    earlier = _earlier_turns(fields)
+    given = "" if earlier else text_in(fields, "input") or ""
     context = (
         *_system(fields),
         *_history(fields),
+        *earlier,
         Message(role="user", content=joined(instruction, given)),
     )
     response = _response(fields, tools=tools)
     return Pair(context=context, response=response, bare=instruction, given=given)
+
+
+def _earlier_turns(fields: Fields) -> tuple[Message, ...]:
+    """Turns in front of the instruction that a row keeps in its input column, as HelpSteer3."""
+    value = fields.peek("input")
+    if not is_conversation(value):
+        return ()
+    name, _ = fields.take("input")
+    return turns_of(value, name=name).turns
+
+
+def rendered_prompt(text: str) -> list[dict[str, str]] | None:
+    r"""Turns of a prompt that was written with a template, up to where the answer begins.
+
+    Returns:
+        None for a text that does not end with the mark of an answer.
+
+    Examples:
+        >>> rendered_prompt("Human: How warm is it?\n\nAssistant:")
+        [{'role': 'human', 'content': 'How warm is it?'}]
+    """
+    if not text[-_ENDING:].rstrip().endswith(ANSWER_MARKS):
+        return None
+    turns = marked_turns(f"{text.rstrip()}\n{_PROBE}")
+    if turns is None or (turns[-1]["role"], turns[-1]["content"].strip()) != ("assistant", _PROBE):
+        return None
+    return turns[:-1] if any(turn["role"] in ("user", "human") for turn in turns) else None
+
+
+def _of_rendered(
+    fields: Fields, turns: Sequence[dict[str, str]], *, name: str, tools: bool
+) -> Pair:
+    pair = _of_turns(fields, turns_of(turns, name=name, tools=tools), name=name)
+    response = _response(fields, tools=tools)
+    if response is not None:
+        response = replace(response, content=_END_OF_TURN.sub("", response.content))
+    return replace(pair, response=response, bare=pair.instruction)
 
 
 def _of_prompt(fields: Fields, value: Sequence[object], *, name: str, tools: bool) -> Pair:
@@ -347,7 +420,7 @@ def _without_instruction(fields: Fields, *, tools: bool) -> Pair:
         value = fields.raw(name)
         turns: Any = marked_turns(value) if isinstance(value, str) else value
         texts = is_list(turns) and len(turns) > 1 and all(isinstance(t, str) for t in turns)
-        if turns and (texts or is_conversation(turns)):
+        if turns is not None and (texts or is_conversation(turns)):
             fields.use(name)
             return _of_turns(fields, turns_of(turns, name=name, tools=tools), name=name)
     raise fields.missing("instruction")
@@ -356,7 +429,9 @@ def _without_instruction(fields: Fields, *, tools: bool) -> Pair:
 def _whole_response(fields: Fields, *, tools: bool) -> Pair | None:
     """Pair of a response field that holds the whole conversation, as preference sets do."""
     value = fields.peek("response")
-    turns = marked_turns(value) if isinstance(value, str) and "Human:" in value[:20] else value
+    turns = value
+    if isinstance(value, str):
+        turns = marked_turns(value) if "Human:" in value[:20] else _chosen_turns(fields, value)
     if not is_conversation(turns) or len(turns) == 1:
         return None
     found = turns_of(turns, name="response", tools=tools)
@@ -364,6 +439,12 @@ def _whole_response(fields: Fields, *, tools: bool) -> Pair | None:
         return None  # a completion of several turns goes on with the prompt
     name, _ = fields.take("response")
     return _of_turns(fields, found, name=name)
+
+
+def _chosen_turns(fields: Fields, text: str) -> object:
+    """Turns that a preference set writes as JSON; any other text as it is."""
+    is_choice = (fields.name("response") or "").lower().startswith("chosen")
+    return (turns_in(text) if is_choice else None) or text
 
 
 def _best_thread(root: Mapping[str, object]) -> list[Message]:
@@ -402,7 +483,12 @@ def _response(fields: Fields, *, tools: bool, beside_turns: bool = False) -> Mes
         beside_turns: Whether the prompt is a list of turns, so that the response may be one that is
             written as a text.
     """
-    name, value = fields.take("response")
+    _skip_numbers(fields)
+    if isinstance(value := fields.peek("response"), str) and not beside_turns:
+        value = _chosen_turns(fields, value)
+        name, _ = fields.take("response")
+    else:
+        name, value = fields.take("response")
     if beside_turns and isinstance(value, str):
         value = turns_in(value) or value
     if value is None:
@@ -432,7 +518,28 @@ def _thought_through(fields: Fields, response: Message) -> Message:
     if response.reasoning is not None or not isinstance(value, str) or not value.strip():
         return response
     fields.take("reasoning")
-    return replace(response, reasoning=clean_text(value))
+    return with_thoughts(response, value)
+
+
+def with_thoughts(response: Message, thoughts: str) -> Message:
+    """Response with its thinking, unless its text holds it already."""
+    found = clean_text(thoughts)
+    if response.reasoning is not None or found.strip() in response.content:
+        return response
+    return replace(response, reasoning=found)
+
+
+def _skip_numbers(fields: Fields) -> None:
+    """Leave a number (the index of an attempt or of a choice) where another column has a text."""
+    names = [n for n in fields.names("response") if not fields.is_mapped(n)]
+    if not any(isinstance(fields.raw(name), str) for name in names):
+        return
+    for name in names:
+        value = fields.raw(name)
+        if isinstance(value, str) or not is_scalar(value):
+            return
+        if value is not None:
+            fields.use(name)
 
 
 def _calls_as_answer(fields: Fields) -> Message | None:
@@ -447,11 +554,24 @@ def _calls_as_answer(fields: Fields) -> Message | None:
 
 def _system(fields: Fields) -> tuple[Message, ...]:
     value = fields.peek("system")
-    if isinstance(value, Mapping) and is_list(value.get("parts")):  # Gemini's
-        name, _ = fields.take("system")
-        return (Message(role="system", content=content_of(value["parts"], place=name).text),)
+    name = fields.name("system") or ""
+    parts = _system_parts(value)
+    if parts is not None:
+        fields.take("system")
+        text = content_of(parts, place=name).text
+        return (Message(role="system", content=text),) if text.strip() else ()
     system = note_in(fields, "system")
     return () if system is None else (Message(role="system", content=system),)
+
+
+def _system_parts(value: object) -> object:
+    """Parts of a system prompt that is a list or an object; None for any other value."""
+    if is_list(value):
+        return value if len(value) else None
+    if not isinstance(value, Mapping):
+        return None
+    found = next((value[k] for k in ("parts", "content", "text") if value.get(k) is not None), None)
+    return [found] if isinstance(found, Mapping) else found
 
 
 def _history(fields: Fields) -> tuple[Message, ...]:

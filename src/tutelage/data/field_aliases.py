@@ -12,7 +12,7 @@ from tutelage.data.field_values import UnreadableRowError, clean_text, value_at
 _FIELDS_BEYOND_TURNS = frozenset(
     (
         *("refined_instruction", "refined_input", "refined_response", "refined_messages"),
-        *("responses", "candidates", "tools", "label", "template_args"),
+        *("responses", "candidates", "tools", "label", "template_args", "reasoning"),
     )
 )
 """Fields with which a row is more than its turns."""
@@ -45,6 +45,8 @@ OF_TOOLS = frozenset(
     )
 )
 """Columns that may hold the tools of the prompt."""
+ASKING = frozenset(("instruction", "question", "prompt", "query", "problem"))
+"""Columns that hold an instruction, of which a row may have several."""
 _POSSIBLE_TEXTS = THINKING | OF_THE_PROMPT | OF_TOOLS
 
 
@@ -66,7 +68,8 @@ class TextColumns(NamedTuple):
         required: Columns that hold a text in a plain row: where they are null, another column
             takes their place.
         rest: All other columns, in the row's own order.
-        possible_texts: Columns of `THINKING`, `OF_THE_PROMPT` and `OF_TOOLS`, used or not.
+        possible_texts: Columns of `THINKING`, `OF_THE_PROMPT` and `OF_TOOLS`, used or not, and
+            unused ones of `ASKING`.
     """
 
     turns: str | None
@@ -129,7 +132,9 @@ def pair_columns(
         unused=unused,
         required=frozenset(taking.required),
         rest=tuple(n for n in names if n not in taking.used and n not in unused),
-        possible_texts=tuple(n for n in names if n in _POSSIBLE_TEXTS),
+        possible_texts=tuple(
+            n for n in names if n in _POSSIBLE_TEXTS or (n in ASKING and n not in taking.used)
+        ),
     )
 
 
@@ -161,7 +166,7 @@ def turn_columns(
         unused=unused,
         required=frozenset(taking.required),
         rest=tuple(n for n in names if n not in taking.used and n not in unused),
-        possible_texts=tuple(n for n in names if n in _POSSIBLE_TEXTS),
+        possible_texts=tuple(n for n in names if n in _POSSIBLE_TEXTS or n in ASKING),
     )
 
 
@@ -221,7 +226,7 @@ ALIASES: Mapping[FieldName, tuple[str, ...]] = {
     "response": (
         *(f"original_{name}" for name in _RESPONSES),
         *("response", "output", "completion", "chosen", "chosen_messages"),
-        *("generated_solution", "deepseek_solution", *_BY_A_MODEL),
+        *("generated_solution", "deepseek_solution", "r1_generation", *_BY_A_MODEL),
         *("solution", "rationale", "answer", "targets", "target"),
     ),
     "system": (
@@ -230,6 +235,7 @@ ALIASES: Mapping[FieldName, tuple[str, ...]] = {
         "systeminstruction",
         "system_instruction",
         "system_message",
+        *("systemprompt", "system_instructions"),
     ),
     "history": ("history",),
     "messages": ("messages", "conversations", "conversation", "dialog", "dialogue", "contents"),

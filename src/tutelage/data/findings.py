@@ -3,13 +3,20 @@
 import difflib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tutelage.data.chat_messages import ROLE_OF
 from tutelage.data.example import ORIGINAL, Candidate, Message
-from tutelage.data.field_aliases import ALIASES, OF_THE_PROMPT, OF_TOOLS, THINKING, FieldMap
+from tutelage.data.field_aliases import (
+    ALIASES,
+    ASKING,
+    OF_THE_PROMPT,
+    OF_TOOLS,
+    THINKING,
+    FieldMap,
+)
 from tutelage.data.field_values import clean_text
 from tutelage.errors import DataError
 
@@ -130,6 +137,10 @@ class Findings:
             text = _first_text(row[name])
             if text is not None and not any(text in turn.content for turn in asked):
                 self._unread[str(name)] += 1
+        for name in ASKING.intersection(row):
+            text = _first_text(row[name])
+            if text is not None and not _is_told(text, version.messages):
+                self._unread[str(name)] += 1
         if version.tools is None:
             for name in OF_TOOLS.intersection(row):
                 self._unread[str(name)] += bool(row[name])
@@ -185,7 +196,7 @@ class Findings:
                 f"responses{looks}: --map response={guess or 'NAME'}"
             )
         for name, count in sorted((+self._unread).items()):
-            if name in OF_THE_PROMPT:
+            if name in OF_THE_PROMPT or name in ASKING:
                 meant = "it is not part of the instruction that is read; join the two first"
             elif name in OF_TOOLS:
                 meant = f"kept in `extra`; if it holds the tools of the prompt: --map tools={name}"
@@ -199,6 +210,12 @@ class Findings:
                 "from, read them with --as samples"
             )
         return found
+
+
+def _is_told(text: str, messages: Sequence[Message]) -> bool:
+    """Whether a text is part of a turn, or is a turn with something around it."""
+    contents = [turn.content.strip() for turn in messages]
+    return any(text in content or (content and content in text) for content in contents)
 
 
 def _first_text(value: object) -> str | None:

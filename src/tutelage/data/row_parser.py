@@ -26,7 +26,7 @@ from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
 
-from tutelage.data.chat_messages import ROLE_OF, turns_in, turns_of
+from tutelage.data.chat_messages import ROLE_OF, is_conversation, turns_in, turns_of
 from tutelage.data.conversation_pairs import (
     Pair,
     answer,
@@ -34,7 +34,9 @@ from tutelage.data.conversation_pairs import (
     note_in,
     pair_of,
     reference_in,
+    rendered_prompt,
     text_in,
+    with_thoughts,
 )
 from tutelage.data.example import OK, ORIGINAL, SAMPLE, Candidate, Example, Message, split_response
 from tutelage.data.exported_candidates import (
@@ -117,6 +119,7 @@ def _shape_of(fields: Fields) -> Shape:
     if _has_refined(fields):
         return "refined"
     if is_list(fields.peek("responses")):
+        _refuse_steps(fields)
         return "pool"
     if fields.peek("messages") is not None:
         return "messages"
@@ -125,6 +128,18 @@ def _shape_of(fields: Fields) -> Shape:
     # What is called the original stays one, whatever teacher the row names.
     is_sample = response is not None and not response.lower().startswith(_NO_SAMPLE)
     return "pool" if named and is_sample else "alpaca"
+
+
+def _refuse_steps(fields: Fields) -> None:
+    """Raise an error for the steps of one answer, each with a label, as for reward models."""
+    steps, labels = fields.peek("responses"), fields.raw("labels")
+    if is_list(steps) and is_list(labels) and len(labels) == len(steps) > 0:
+        name = fields.name("responses")
+        raise UnreadableRowError(
+            "bad_type",
+            f"field 'labels' has one label for each of {name!r}: these look like the steps of one "
+            "answer, not like several answers",
+        )
 
 
 def _is_number(value: object) -> bool:
@@ -257,6 +272,15 @@ def _pool(fields: Fields, pair: Pair, *, source: str | None, teacher: str | None
         return ParsedRow(example=example, candidates=(sample,))
     name, _ = fields.take("responses")
     written = [_item(item, name=f"{name}[{i}]", teacher=writer) for i, item in enumerate(responses)]
+    thoughts = fields.peek("reasoning")
+    if is_list(thoughts) and len(thoughts) == len(written):
+        fields.take("reasoning")
+        written = [
+            replace(item, response=with_thoughts(item.response, thought))
+            if isinstance(thought, str) and thought.strip()
+            else item
+            for item, thought in zip(written, thoughts, strict=True)
+        ]
     if any(item.fields for item in written):
         notes = {**pair.notes, name: [dict(item.fields) for item in written]}
         pair = replace(pair, notes=notes)
@@ -281,6 +305,13 @@ class _Item:
 
 
 def _item(item: object, *, name: str, teacher: str | None) -> _Item:
+    if is_conversation(item):
+        turns = turns_of(item, name=name).turns
+        if turns[-1].role != "assistant" or sum(t.role == "assistant" for t in turns) > 1:
+            raise UnreadableRowError(
+                "unexpected_turns", f"{name} should be one assistant turn, behind its prompt"
+            )
+        return _Item(response=turns[-1], teacher=teacher, fields={})
     if not isinstance(item, Mapping):
         return _Item(response=answer(text_of(item, name=name) or ""), teacher=teacher, fields={})
     key = next((k for k in _ITEM_RESPONSES if item.get(k) is not None), None)
@@ -292,7 +323,7 @@ def _item(item: object, *, name: str, teacher: str | None) -> _Item:
     thinking = next((k for k in _ITEM_THOUGHTS if isinstance(item.get(k), str)), None)
     response = answer("" if key is None else text_of(item[key], name=name) or "")
     if thinking is not None and item[thinking].strip():
-        response = replace(response, reasoning=clean_text(item[thinking]))
+        response = with_thoughts(response, item[thinking])
     writer = None if model is None else text_of(item[model], name=name)
     used = {key, model, thinking, "role"}
     rest = {k: v for k, v in item.items() if k not in used and v is not None}
@@ -430,9 +461,7 @@ def _pair(row: Mapping[str, object], columns: TextColumns) -> Turns | None:
     asked, said = row[columns.instruction], row[columns.response]
     given = None if columns.given is None else row[columns.given]
     system = None if columns.system is None else row[columns.system]
-    if type(asked) is not str or type(said) is not str:
-        return None
-    if asked.lstrip().startswith("[") and turns_in(asked) is not None:
+    if type(asked) is not str or type(said) is not str or _may_be_turns(asked, said):
         return None
     if given is not None and type(given) is not str:
         return None
@@ -451,6 +480,15 @@ def _pair(row: Mapping[str, object], columns: TextColumns) -> Turns | None:
     pair = (("user", asked), ("assistant", clean_text(said)))
     instructed = _note(system) if system else None
     return pair if instructed is None else (("system", instructed), *pair)
+
+
+def _may_be_turns(asked: str, said: str) -> bool:
+    """Whether the text of an instruction or of a response may be turns."""
+    return (
+        (asked.lstrip().startswith("[") and turns_in(asked) is not None)
+        or (said.startswith("[") and turns_in(said) is not None)
+        or rendered_prompt(asked) is not None
+    )
 
 
 def _is_unused(value: object) -> bool:
