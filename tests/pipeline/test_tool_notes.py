@@ -12,13 +12,13 @@ from tutelage.pipeline.tool_notes import ToolCheck
 
 ROW = {
     "messages": [
-        {"role": "user", "content": "How warm is Oslo?"},
+        {"role": "user", "content": "Say thermometer and clock: how warm is Oslo?"},
         {
             "role": "assistant",
             "content": "",
             "tool_calls": [{"name": "thermometer", "arguments": {"city": "Oslo"}}],
         },
-        {"role": "tool", "content": '{"degrees_celsius": 4}'},
+        {"role": "tool", "content": "ok\nThermometer\t4\n"},
         {"role": "assistant", "content": "4 degrees."},
     ],
     "tools": [{"name": "thermometer", "description": "Warmth."}, {"name": "clock"}],
@@ -28,34 +28,43 @@ PLAIN = {"instruction": "Say hello.", "response": "Hello."}
 
 @dataclass
 class Template:
-    """A student of which only the rendered text counts."""
+    """A student of which only the rendered text counts: it prints the named parts."""
 
-    text: str
+    parts: str
 
-    def context_text(self, _candidate: Candidate) -> str:
-        if not self.text:
+    def context_text(self, candidate: Candidate) -> str:
+        if self.parts == "refuse":
             raise DataError("refused")
-        return self.text
+        turns = candidate.messages[:-1]
+        said = [turn.content for turn in turns if turn.role == "user"]
+        if "tools" in self.parts:
+            said.append(candidate.tools or "")
+        if "calls" in self.parts:
+            said += [turn.tool_calls or "" for turn in turns]
+        if "results" in self.parts:
+            said += [json.dumps(turn.content) for turn in turns if turn.role == "tool"]
+        return "\n".join(said)
 
 
-def notes(text: str, *rows: dict) -> list[str]:
+def notes(parts: str, *rows: dict) -> list[str]:
     candidates = [row.candidates[-1] for row in read(list(rows))]
-    check = ToolCheck(Template(text))
+    check = ToolCheck(Template(parts))
     assert list(check.passing(candidates)) == candidates
     return check.notes()
 
 
 @pytest.mark.parametrize(
-    ("text", "missing"),
+    ("parts", "missing"),
     [
-        ("thermometer clock user: ... thermometer(Oslo) {degrees_celsius: 4}", ""),
-        ("How warm is Oslo?", "tools (1), calls (1), results (1)"),
-        ("thermometer clock How warm is Oslo?", "results (1)"),
-        ("thermometer How warm is Oslo? degrees_celsius", "tools (1)"),
+        ("tools calls results", ""),
+        ("", "tools (1), calls (1), results (1)"),
+        ("tools results", "calls (1)"),
+        ("calls results", "tools (1)"),
+        ("tools calls", "results (1)"),
     ],
 )
-def test_what_the_template_leaves_out_is_said(text: str, missing: str) -> None:
-    found = notes(text, PLAIN, ROW)
+def test_what_the_template_leaves_out_is_said(parts: str, missing: str) -> None:
+    found = notes(parts, PLAIN, ROW)
     if not missing:
         assert found == []
         return
@@ -64,8 +73,8 @@ def test_what_the_template_leaves_out_is_said(text: str, missing: str) -> None:
 
 
 def test_rows_without_tools_and_rows_that_are_refused_say_nothing() -> None:
-    assert notes("nothing", PLAIN) == []
-    assert notes("", ROW) == []
+    assert notes("", PLAIN) == []
+    assert notes("refuse", ROW) == []
     check = ToolCheck(object())
     assert list(check.passing([])) == []
     assert check.notes() == []
@@ -74,5 +83,5 @@ def test_rows_without_tools_and_rows_that_are_refused_say_nothing() -> None:
 def test_only_the_first_rows_with_tools_are_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tool_notes, "CHECKED", 2)
     rows = [json.loads(json.dumps(ROW).replace("warm", f"warm at {n}")) for n in range(5)]
-    (note,) = notes("How warm", *rows)
+    (note,) = notes("calls", *rows)
     assert "tools (2)" in note

@@ -341,3 +341,33 @@ def test_a_template_may_need_a_system_prompt():
     )
     problems = template_problems(opened(source))
     assert any("without a system prompt" in problem for problem in problems)
+
+
+CLOSES_OLD_THOUGHTS = (
+    "{% set ns = namespace(last=0) %}{% for m in messages %}{% if m.role == 'user' %}"
+    "{% set ns.last = loop.index0 %}{% endif %}{% endfor %}{% for m in messages %}"
+    "{% if m.role == 'user' %}<|user|>{{ m.content }}<|bot|>"
+    "{{ '<think>' if loop.index0 == ns.last else '</think>' }}"
+    "{% else %}{{ m.content }}<|end|>{% endif %}{% endfor %}"
+)
+
+
+def test_the_header_of_an_earlier_turn_does_not_hold_the_question():
+    """The question itself opens the answer, in other words where another question follows."""
+    template = opened(CLOSES_OLD_THOUGHTS)
+    row = [ASK, said("All."), Message(role="user", content="Why?"), said("Rivers bring salt.")]
+    rendered = template.render(row, 1)
+    assert rendered.context == "<|user|>Which sea is salty?<|bot|></think>"
+    assert rendered.header == "<|bot|></think>"
+    assert (rendered.target, rendered.end) == ("All.", "<|end|>")
+    assert template.render(row, 3).header == "<|bot|><think>"
+
+
+def test_white_space_at_the_end_of_an_answer_with_thinking_belongs_to_the_target():
+    template = opened(
+        marked("{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}"
+               "{{ m.content }}")
+    )  # fmt: skip
+    rendered = template.render([ASK, said("All.\n", reasoning="Seas.")], 1)
+    assert rendered.target == "<think>Seas.</think>All.\n"
+    assert (rendered.end, rendered.stripped) == ("<|end|>", False)

@@ -6,9 +6,9 @@ same way, so the scores are those of the training, but hardly those that people 
 """
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from tutelage.data import Candidate
 from tutelage.errors import DataError
@@ -16,8 +16,6 @@ from tutelage.reporting.number_format import count
 
 CHECKED = 50
 """The most candidates with tools whose rendered text is looked at."""
-
-_WORDS = re.compile(r"\w+")
 
 
 class ToolCheck:
@@ -41,41 +39,52 @@ class ToolCheck:
 
     def notes(self) -> list[str]:
         """Sentence on what the template leaves out; empty where it prints everything."""
-        if not self._missing:
+        parts = [f"{name} ({rows})" for name, rows in self._missing.items() if rows]
+        if not parts:
             return []
-        parts = [f"{name} ({rows})" for name, rows in self._missing.items()]
         first = count(self._checked, "candidate")
         left_out = f"of the first {first} with tools, the chat template leaves out"
         return [f"{left_out}: {', '.join(parts)}; training with this template leaves them out too"]
 
     def _look(self, candidate: Candidate) -> None:
-        wanted = _wanted(candidate)
-        if not wanted:
+        probes, marked = _marked(candidate)
+        if not any(probes.values()):
             return
         try:
-            text = self._context_text(candidate)  # type: ignore[misc]
+            text = self._context_text(marked)  # type: ignore[misc]
         except DataError:  # the reading gives it a status with the reason
             return
         self._checked += 1
-        self._missing.update(name for name, words in wanted.items() if not words <= _words(text))
+        for part, words in probes.items():
+            self._missing[part] += any(word not in text for word in words)
 
 
-def _wanted(candidate: Candidate) -> dict[str, set[str]]:
-    """Words of each kind of part that stand in front of the response."""
-    front = candidate.messages[:-1]
+def _marked(candidate: Candidate) -> tuple[dict[str, list[str]], Candidate]:
+    """Words for the tools, calls and results in front of a response, and a copy with only these.
+
+    Without a word of its own, a name that the template prints as a tool would count as its call.
+    """
+    probes: dict[str, list[str]] = {"tools": [], "calls": [], "results": []}
+
+    def word(part: str) -> str:
+        probes[part].append(f"{part}Probe{len(probes[part])}x")
+        return probes[part][-1]
+
     tools = json.loads(candidate.tools) if candidate.tools else []
-    names = [tool["function"]["name"] for tool in tools if "function" in tool]
-    calls = [call for m in front if m.tool_calls for call in json.loads(m.tool_calls)]
-    called = [call["function"]["name"] for call in calls]
-    results = [_longest(m.content) for m in front if m.role == "tool"]
-    found = {"tools": names, "calls": called, "results": results}
-    return {name: words for name, texts in found.items() if (words := _words(" ".join(texts)))}
-
-
-def _words(text: str) -> set[str]:
-    return set(_WORDS.findall(text))
-
-
-def _longest(text: str) -> str:
-    """Longest word: templates may quote or escape what stands around it."""
-    return max(_WORDS.findall(text), key=len, default="")
+    for tool in tools:
+        if "function" in tool:
+            tool["function"]["name"] = word("tools")
+    turns = []
+    for turn in candidate.messages[:-1]:
+        if turn.role == "tool":
+            turns.append(replace(turn, content=word("results")))
+        elif turn.tool_calls:
+            calls = json.loads(turn.tool_calls)
+            for call in calls:
+                call["function"]["name"] = word("calls")
+            turns.append(replace(turn, tool_calls=json.dumps(calls)))
+        else:
+            turns.append(turn)
+    messages = (*turns, *candidate.messages[-1:])
+    text = json.dumps(tools) if tools else None
+    return probes, replace(candidate, messages=messages, tools=text)

@@ -230,7 +230,7 @@ class _Row:
             bare=bare,
             alone=alone,
             probed=probed,
-            between=lambda: self._between(at),
+            between=lambda: self._between(at, probed=probed or alone or ""),
             upto=upto,
             control_tokens=self.template.control_tokens,
         )
@@ -250,8 +250,24 @@ class _Row:
             stripped=span.stripped,
         )
 
-    def _between(self, at: int) -> str | None:
+    def _between(self, at: int, *, probed: str) -> str | None:
         """Text between the content of the previous turn and a plain response.
+
+        Later turns can change it: some templates close a thought only behind the last question.
+
+        Args:
+            at: The turn.
+            probed: The rendered row with `PROBE` in place of the turn.
+        """
+        front = probed.rpartition(PROBE)[0]
+        for later in ((), self.messages[at + 1 :]):
+            text = self._in_front_of(at, later)
+            if text is not None and front.endswith(text):
+                return text
+        return None
+
+    def _in_front_of(self, at: int, later: Sequence[Message]) -> str | None:
+        """The same for one choice of the turns behind it.
 
         Of a turn that the template leaves out, the one in front of that counts.
         """
@@ -259,7 +275,7 @@ class _Row:
         for index in range(at - 1, -1, -1):
             marked = replace(self.messages[index], content=_MARK)
             before = (*self.messages[:index], marked, *self.messages[index + 1 : at])
-            text = self.attempt([*before, probe])
+            text = self.attempt([*before, probe, *later])
             if text is not None and PROBE in text and _MARK in text:
                 return text.rpartition(PROBE)[0].rpartition(_MARK)[2]
         return None

@@ -196,9 +196,11 @@ def _find_pieces(pieces: Sequence[str], *, full: str, region: int, limit: int) -
         for piece in wanted:
             if len(piece) > 3 and piece in inner:  # noqa: PLR2004
                 raise _doubled(piece)
+    end = where.places[last[1] - 1] + 1
+    white = said[-1][len(said[-1].rstrip()) :]
     return _Found(
         start=where.places[first[0]],
-        end=where.places[last[1] - 1] + 1,
+        end=end + _common_prefix(full[end:limit], white),
         stripped=any(full.find(piece, region, limit) < 0 for piece in pieces),
         in_pieces=True,
     )
