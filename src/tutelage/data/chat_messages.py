@@ -24,6 +24,7 @@ from tutelage.data.field_values import (
     clean_text,
     is_list,
     is_nothing,
+    is_scalar,
     not_text,
     shown,
     text_of,
@@ -31,11 +32,15 @@ from tutelage.data.field_values import (
 )
 from tutelage.data.thinking import split_thinking
 from tutelage.data.tool_calls import (
+    ARGUMENTS,
+    CALL_IDS,
+    NAMES,
     Call,
     calls_in,
     calls_of,
     calls_text,
-    result_in,
+    is_void,
+    results_in,
     tools_text,
     with_ids,
 )
@@ -74,13 +79,69 @@ def content_of(value: object, *, place: str) -> Content:
     found = Content()
     for part in value:
         text = text_of_part(part)
-        if text is not None:
+        if isinstance(part, Mapping):
+            if text is not None:
+                _add_text(found, part, text, place=place)
+            if not _add_keyed(found, part, place=place) and text is None:
+                _add_part(found, part, place=place)
+        elif text is not None:
             found.text += text
-        elif isinstance(part, Mapping):
-            _add_part(found, part, place=place)
         else:
             raise not_text(part, name=place)
     return found
+
+
+_KEYED_CALLS = ("functionCall", "function_call")
+_KEYED_RESULTS = ("functionResponse", "function_response")
+_KEYED_OTHERS = (
+    *("reasoningContent", "reasoning_content", "toolUse", "toolResult", "inlineData"),
+    *("inline_data", "fileData", "file_data", "executableCode", "executable_code"),
+    *("codeExecutionResult", "code_execution_result"),
+)
+"""Keys of parts in the style of Gemini and Bedrock, where the key says what a part holds."""
+_RESULT_TYPES = ("tool_result", "tool_response")
+
+
+def _add_text(found: Content, part: Mapping[str, object], text: str, *, place: str) -> None:
+    """Add a text part; Gemini marks one as a thought, others have the thought beside the text."""
+    if any(not is_void(part.get(key)) for key in _KEYED_OTHERS):
+        raise not_text(part, name=place)
+    thought = part.get("thought")
+    beside = [v for v in (part.get("thinking"), thought) if isinstance(v, str | Mapping)]
+    for said in beside:
+        found.reasoning = (found.reasoning or "") + (text_of(said, name=place) or "") or None
+    if thought and not isinstance(thought, str | Mapping):
+        found.reasoning = (found.reasoning or "") + text
+    else:
+        found.text += text
+
+
+def _add_keyed(found: Content, part: Mapping[str, object], *, place: str) -> bool:
+    """Add the call or the result that a part holds under a key of its own, as Gemini's do."""
+    calls = [part[key] for key in _KEYED_CALLS if not is_void(part.get(key))]
+    results = [part[key] for key in _KEYED_RESULTS if not is_void(part.get(key))]
+    for call in calls:
+        found.calls += calls_of(call, name=place)
+    for result in results:
+        said = result.get("response") if isinstance(result, Mapping) else None
+        if not isinstance(result, Mapping) or said is None:
+            raise not_text(part, name=place)
+        text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
+        made_id = _first_of(result, CALL_IDS)
+        found.results.append(
+            Message(
+                role="tool",
+                content=clean_text(text),
+                tool_call_id=None if made_id is None else str(made_id),
+                name=_name_of(result),
+            )
+        )
+    return bool(calls or results)
+
+
+def _first_of(fields: Mapping[str, object], keys: Iterable[str]) -> object:
+    """First value under these keys that is not empty; None where there is none."""
+    return next((fields[key] for key in keys if not is_nothing(fields.get(key))), None)
 
 
 def _add_part(found: Content, part: Mapping[str, object], *, place: str) -> None:
@@ -102,11 +163,11 @@ def _add_part(found: Content, part: Mapping[str, object], *, place: str) -> None
                 part,
             )
             found.calls += calls_of(said, name=place)
-        case "tool_result" | "tool_response":
+        case kind if kind in _RESULT_TYPES:
             said = next(
                 (part[k] for k in ("content", "value", "text") if not is_nothing(part.get(k))), ""
             )
-            made_id = part.get("tool_use_id") or part.get("tool_call_id")
+            made_id = _first_of(part, ("tool_use_id", "tool_call_id", "call_id"))
             found.results.append(
                 Message(
                     role="tool",
@@ -142,6 +203,8 @@ ROLE_OF = {
     "function_response": "tool",
     "tool_response": "tool",
     "tool_result": "tool",
+    "tool_output": "tool",
+    "tool_outputs": "tool",
     "function_call": _CALLS,
     "tool_call": _CALLS,
     "tool_calls": _CALLS,
@@ -153,6 +216,19 @@ ROLE_KEYS = ("role", "from")
 _CONTENT_KEYS = ("content", "value", "text", "parts")
 _OPENS_TURNS = re.compile(r"\s*\[\s*\{")
 _CALL_KEYS = ("tool_calls", "function_call", "function_calls")
+_RESULT_KEYS = (
+    *("output", "outputs", "result", "results", "response", "observation"),
+    *("tool_result", "tool_results", "tool_response", "tool_output"),
+)
+"""Fields of a turn of a tool that hold what it returned where it has no content."""
+_RESULT_IDS = ("tool_call_id", "tool_call_ids", "call_id", "tool_use_id", "id")
+_ABOUT_RESULTS = frozenset(
+    (
+        *("id", "uuid", "type", "status", "timestamp", "created_at", "time", "date"),
+        *("metadata", "meta", "source", "channel", "recipient", "model"),
+    )
+)
+"""Fields of a turn of a tool that are not what it returned."""
 _USED = frozenset((*ROLE_KEYS, "name", "tool_call_id", *_CALL_KEYS))
 _MARKS = (
     re.compile(r"(?:###\s*|\n\s*\n)(Human|Assistant)\s*:\s?"),
@@ -217,7 +293,7 @@ def turns_in(text: str) -> Sequence[object] | None:
     turns = [turn for turn in found if isinstance(turn, Mapping)]
     is_read = all(
         any(_role_of(turn.get(key)) for key in ROLE_KEYS)
-        and any(key in turn for key in (*_CONTENT_KEYS, "tool_calls"))
+        and any(key in turn for key in (*_CONTENT_KEYS, *_CALL_KEYS, *_RESULT_KEYS))
         for turn in turns
     )
     return turns if is_read else None
@@ -356,13 +432,19 @@ def _exchanges(turns: Sequence[object], *, name: str) -> Conversation:
 
 @dataclass(slots=True, kw_only=True)
 class _Reading:
-    """State of parsing one conversation: the turns so far and the calls that wait for a result."""
+    """State of parsing one conversation: the turns so far and the calls that wait for a result.
+
+    `thoughts` are turns of thinking (harmony's channel `analysis`), each with its index, which
+    wait for the assistant turn that they belong to.
+    """
 
     name: str
     tools: bool
     turns: list[Message] = field(default_factory=list)
     fields: list[Mapping[str, object]] = field(default_factory=list)
     waiting: list[Call] = field(default_factory=list)
+    known_ids: set[str] = field(default_factory=set)
+    thoughts: list[tuple[int, str]] = field(default_factory=list)
     made: int = 0
     listed: str | None = None
 
@@ -388,11 +470,22 @@ class _Reading:
                 )
             key = next((k for k in _CONTENT_KEYS if turn.get(k) is not None), "")
             content = turn[key] if key else None
+            if role == "user" and self.waiting and isinstance(content, str):
+                role = role if results_in(content) is None else "tool"  # as Qwen's template does
+            if self.thoughts and role in ("system", "user"):
+                self.fields += [{"turn": i, "analysis": said} for i, said in self.thoughts]
+                self.thoughts = []
             # Most turns are this and no more.
             if isinstance(content, str) and len(turn) == 2 and role in ("system", "user"):  # noqa: PLR2004
                 self.turns.append(Message(role=role, content=clean_text(content)))
             else:
                 self._add(turn, role, content, key=key, place=place, index=index)
+        if self.thoughts:
+            raise UnreadableRowError(
+                "unsupported_content",
+                f"{self.name}[{self.thoughts[-1][0]}] is thinking (channel 'analysis') that no "
+                "answer follows",
+            )
         return Conversation(turns=tuple(self.turns), fields=tuple(self.fields), tools=self.listed)
 
     def _add(
@@ -410,29 +503,52 @@ class _Reading:
         if trained and role in ("assistant", _CALLS):
             trained = is_trained_whole(turn, used, value, place=place)
         if role == "tool":
-            self._add_result(turn, value, place=place)
+            self._add_result(turn, used, value, place=place)
         elif role == _CALLS:
-            thoughts = reasoning_of(turn, used)
-            self._add_calls(value, place=place, trained=trained, reasoning=thoughts)
-        else:
-            found = content_of(value, place=place)
-            if role == "assistant":
-                found.reasoning = reasoning_of(turn, used) or found.reasoning
-                for more in _CALL_KEYS:
-                    if not is_nothing(turn.get(more)):
-                        found.calls += calls_of(turn[more], name=f"{place}.{more}")
-                self._add_answer(found, turn, trained=trained)
+            thoughts = self._thought_before(reasoning_of(turn, used))
+            calls = _calls_of_turn(turn, used, value, place=place)
+            self._add_calls(*calls, place=place, trained=trained, reasoning=thoughts)
+        elif role == "assistant" and (to := _recipient_of(turn)) is not None:
+            used |= {"channel", "recipient"}
+            thoughts = self._thought_before(reasoning_of(turn, used))
+            call = {"name": to, "arguments": _harmony_arguments(value, place=place)}
+            self._add_calls(None, [call], place=place, trained=trained, reasoning=thoughts)
+        elif role == "assistant":
+            found = _said_in(turn, used, value, place=place)
+            if turn.get("channel") == "analysis" and not found.calls:
+                used.add("channel")
+                self.thoughts.append((index, found.reasoning or ""))
             else:
-                self._list_tools(turn, used, place=place)
-                for result in found.results:
-                    self._answered(result)
-                if found.text or not found.results:
-                    name = _name_of(turn)
-                    self.turns.append(Message(role=role, content=found.text, name=name))
+                found.reasoning = self._thought_before(found.reasoning)
+                self._add_answer(found, turn, trained=trained)
+        else:
+            self._add_asked(turn, used, role, value, place=place)
         rest = {k: v for k, v in turn.items() if k not in used and not is_nothing(v)}
         if rest:
             refuse_media(rest, place=place)
             self.fields.append({"turn": index, **rest})
+
+    def _add_asked(
+        self, turn: Mapping[str, object], used: set[str], role: str, value: object, *, place: str
+    ) -> None:
+        """Add a system or user turn, and the results of tools that it holds."""
+        found = content_of(value, place=place)
+        self._list_tools(turn, used, place=place)
+        if found.calls:
+            raise UnreadableRowError(
+                "unsupported_content", f"{place} is a turn of the {role} that calls a tool"
+            )
+        for result in found.results:
+            self._answered(result)
+        if found.text or not found.results:
+            name = _name_of(turn)
+            self.turns.append(Message(role=role, content=found.text, name=name))
+
+    def _thought_before(self, thoughts: str | None) -> str | None:
+        """Thinking of a turn, with that of the turns of thinking in front of it."""
+        said = [text for _, text in self.thoughts if text.strip()]
+        self.thoughts = []
+        return _joined_thoughts("\n\n".join(said) or None, thoughts)
 
     def _list_tools(self, turn: Mapping[str, object], used: set[str], *, place: str) -> None:
         """Tools that a system or user turn lists, as OLMo's data does; those of the row win."""
@@ -458,13 +574,37 @@ class _Reading:
         self.turns.append(message)
 
     def _add_calls(
-        self, value: object, *, place: str, trained: bool, reasoning: str | None
+        self,
+        value: object,
+        listed: Sequence[object] = (),
+        *,
+        place: str,
+        trained: bool,
+        reasoning: str | None,
     ) -> None:
-        """Attach tool calls to the preceding assistant turn, or to a new turn of their own."""
+        """Attach tool calls to the preceding assistant turn, or to a new turn of their own.
+
+        Args:
+            value: The content of a turn of calls.
+            listed: Its calls in other fields.
+            place: Where the turn is, for the reason.
+            trained: Whether it is trained on.
+            reasoning: Its thinking.
+        """
         if isinstance(value, str) and not value.lstrip().startswith(("{", "[")):
             thinking = split_thinking(value)
             reasoning, value = _joined_thoughts(reasoning, thinking.thoughts), thinking.answer
         calls = calls_of(value, name=place)
+        others = calls_of(listed, name=place)
+        if calls and others and [c["function"] for c in calls] != [c["function"] for c in others]:
+            raise UnreadableRowError(
+                "unsupported_content", f"{place} has calls in its content and others beside it"
+            )
+        calls = others or calls
+        if not calls:
+            raise UnreadableRowError(
+                "unsupported_content", f"{place} should hold a call of a tool, has none"
+            )
         if self.turns and self.turns[-1].role == "assistant" and trained == self.turns[-1].trained:
             before = self.turns.pop()
             earlier = self.waiting if before.tool_calls else []
@@ -487,36 +627,173 @@ class _Reading:
         """JSON text of a turn's calls, which are then matched with the results that follow."""
         self.waiting = with_ids(calls, made=self.made)
         self.made += sum("id" not in call for call in calls)
+        self.known_ids.update(call["id"] for call in self.waiting)
         return calls_text(self.waiting)
 
-    def _add_result(self, turn: Mapping[str, object], value: object, *, place: str) -> None:
+    def _add_result(
+        self, turn: Mapping[str, object], used: set[str], value: object, *, place: str
+    ) -> None:
+        if is_nothing(value):
+            value = _result_beside(turn, used, value, place=place)
+        if is_list(value) and any(_is_result(part) for part in value):
+            self._add_results(value, place=place)
+            return
         if isinstance(value, str):
             text = clean_text(value)
         elif is_list(value) and all(text_of_part(part) is not None for part in value):
             text = text_of(value, name=place) or ""
         else:
             text = "" if value is None else clean_text(json.dumps(value, ensure_ascii=False))
-        made_id = turn.get("tool_call_id")
-        self._answered(
-            Message(
-                role="tool",
-                content=result_in(text) if self.waiting else text,
-                tool_call_id=None if made_id is None else str(made_id),
-                name=_name_of(turn),
-            )
-        )
+        made_id, name = self._id_of_result(turn, used), _name_of(turn, used)
+        texts = (results_in(text) if self.waiting else None) or [text]
+        if len(texts) > max(len(self.waiting), 1):
+            texts = [text]
+        for one in texts:
+            own_id = made_id if len(texts) == 1 else None
+            self._answered(Message(role="tool", content=one, tool_call_id=own_id, name=name))
+
+    def _add_results(self, parts: Sequence[object], *, place: str) -> None:
+        """Add results that one turn lists, each with the id of its call or as a typed part."""
+        for part in parts:
+            if not isinstance(part, Mapping) or not _is_result(part):
+                raise UnreadableRowError(
+                    "unsupported_content",
+                    f"{place} holds results of tools and something else: {shown(part)}",
+                )
+            if _is_keyed_result(part):
+                for result in content_of([part], place=place).results:
+                    self._answered(result)
+            else:
+                said = _first_of(part, (*_CONTENT_KEYS, *_RESULT_KEYS))
+                self._add_result(part, set(), said, place=place)
+
+    def _id_of_result(self, turn: Mapping[str, object], used: set[str]) -> str | None:
+        """Id that a result repeats from its call; one in `id` may be that of the turn itself."""
+        given: dict[str, str] = {}
+        for key in _RESULT_IDS:
+            value = turn.get(key)
+            one = value[0] if is_list(value) and len(value) == 1 else value
+            if is_scalar(one) and one != "":
+                given[key] = str(one)
+        found = next((k for k in given if given[k] in self.known_ids), None)
+        found = found or next((k for k in given if k != "id"), None)
+        if found is None:
+            return None
+        used.add(found)
+        return given[found]
 
     def _answered(self, result: Message) -> None:
-        """Add a tool result and link it to its call."""
+        """Add a tool result and link it to its call: by its id, its name or its position."""
         waiting = self.waiting
-        if result.tool_call_id is not None:
+        if result.tool_call_id in self.known_ids:
             self.waiting = [call for call in waiting if call["id"] != result.tool_call_id]
         elif waiting:
-            named = [c for c in waiting if c["function"]["name"] == result.name]
+            name = (result.name or "").removeprefix(_HARMONY_TOOLS)
+            named = [c for c in waiting if c["function"]["name"] in (name, result.name)]
             call = (named or waiting)[0]
             self.waiting = [other for other in waiting if other is not call]
             result = replace(result, tool_call_id=call["id"])
         self.turns.append(result)
+
+
+_HARMONY_TOOLS = "functions."
+
+
+def _recipient_of(turn: Mapping[str, object]) -> str | None:
+    """Name of the tool that a turn in harmony's format calls; None for any other turn."""
+    to = turn.get("recipient")
+    if turn.get("channel") not in ("commentary", "analysis") or not isinstance(to, str):
+        return None
+    return None if to in ("", "all", "user", "assistant") else to.removeprefix(_HARMONY_TOOLS)
+
+
+def _harmony_arguments(value: object, *, place: str) -> object:
+    """Arguments that are the content of a call in harmony's format."""
+    if isinstance(value, Mapping):
+        return value
+    text = content_of(value, place=place).text.strip()
+    try:
+        found: object = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise UnreadableRowError(
+            "unsupported_content",
+            f"{place} should hold the arguments of a call as JSON, found {shown(value)}",
+        )
+    return found
+
+
+def _calls_of_turn(
+    turn: Mapping[str, object], used: set[str], value: object, *, place: str
+) -> tuple[object, list[object]]:
+    """Content of a turn of calls, and the calls in its other fields; or in the turn itself."""
+    listed: list[object] = []
+    for key in _CALL_KEYS:
+        found = turn.get(key)
+        if not is_void(found):
+            listed += calls_of(found, name=f"{place}.{key}")
+    own = [key for key in (*ARGUMENTS, "function") if turn.get(key) is not None]
+    if is_void(value) and not listed and own:
+        used.update((*own, *NAMES))
+        listed = [{k: v for k, v in turn.items() if k not in ROLE_KEYS}]
+    return value, listed
+
+
+def _said_in(turn: Mapping[str, object], used: set[str], value: object, *, place: str) -> Content:
+    """What an assistant turn says, thinks and calls; all text of a turn of thinking is thought."""
+    found = content_of(value, place=place)
+    if found.results:
+        raise UnreadableRowError(
+            "unsupported_content", f"{place} is an assistant turn that holds the result of a tool"
+        )
+    found.reasoning = reasoning_of(turn, used) or found.reasoning
+    for more in _CALL_KEYS:
+        if not is_nothing(turn.get(more)):
+            found.calls += calls_of(turn[more], name=f"{place}.{more}")
+    if turn.get("channel") == "analysis":
+        found.reasoning = _joined_thoughts(found.reasoning, found.text or None)
+        found.text = ""
+    return found
+
+
+def _is_result(part: object) -> bool:
+    """Whether an item of a list is a result by its type, or repeats the id of its call."""
+    if not isinstance(part, Mapping):
+        return False
+    has_id = any(not is_nothing(part.get(key)) for key in _RESULT_IDS if key != "id")
+    has_text = any(part.get(key) is not None for key in (*_CONTENT_KEYS, *_RESULT_KEYS))
+    return _is_keyed_result(part) or (has_id and has_text)
+
+
+def _is_keyed_result(part: Mapping[str, object]) -> bool:
+    """Whether a content part is a result by its type, or by its key, as Gemini's are."""
+    is_keyed = any(not is_void(part.get(key)) for key in _KEYED_RESULTS)
+    return is_keyed or part.get("type") in _RESULT_TYPES
+
+
+def _result_beside(
+    turn: Mapping[str, object], used: set[str], value: object, *, place: str
+) -> object:
+    """Result that a turn of a tool without content has in another field.
+
+    Raises:
+        UnreadableRowError: `unsupported_content`: it may be in a field that is not known.
+    """
+    key = next((k for k in _RESULT_KEYS if not is_void(turn.get(k))), None)
+    if key is not None:
+        used.add(key)
+        return turn[key]
+    known = used | _ABOUT_RESULTS | {*_RESULT_IDS, *NAMES}
+    for other, said in turn.items():
+        holds = isinstance(said, str | Mapping) or is_list(said)
+        if value is None and other not in known and holds and not is_void(said):
+            raise UnreadableRowError(
+                "unsupported_content",
+                f"{place} is the result of a tool without content but with "
+                f"{clean_text(str(other))!r}: {shown(said)}",
+            )
+    return value
 
 
 def _role_of(spelled: object) -> str | None:
@@ -532,6 +809,13 @@ def _joined_thoughts(one: str | None, other: str | None) -> str | None:
     return f"{one}\n\n{other}"
 
 
-def _name_of(turn: Mapping[str, object]) -> str | None:
-    name = turn.get("name")
-    return clean_text(name) if isinstance(name, str) and name.strip() else None
+def _name_of(turn: Mapping[str, object], used: set[str] | None = None) -> str | None:
+    """Name of a speaker; with `used`, of a tool, whose field is added to it."""
+    keys = NAMES[:1] if used is None else NAMES
+    for key in keys:
+        name = turn.get(key)
+        if isinstance(name, str) and name.strip():
+            if used is not None:
+                used.add(key)
+            return clean_text(name)
+    return None

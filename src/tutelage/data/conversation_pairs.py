@@ -28,7 +28,7 @@ from tutelage.data.field_values import (
     shown,
     text_of,
 )
-from tutelage.data.tool_calls import TOOLS_IN_TEXT, calls_of, calls_text, tools_text, with_ids
+from tutelage.data.tool_calls import calls_of, calls_text, describes_tools, tools_text, with_ids
 
 _SAME = 200
 """First characters of an instruction that a whole conversation has to repeat."""
@@ -166,7 +166,7 @@ def pair_of(fields: Fields, shape: Shape) -> Pair:
     if tools is None:
         tools, pair = pair.tools, replace(pair, tools=None)
     if tools is not None and any(
-        turn.role == "system" and TOOLS_IN_TEXT in turn.content for turn in pair.context
+        turn.role == "system" and describes_tools(turn.content, tools) for turn in pair.context
     ):
         # The system prompt describes them already: rendering them again would repeat them.
         pair = replace(pair, notes={**pair.notes, "tools": tools})

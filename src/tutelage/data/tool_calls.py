@@ -12,14 +12,30 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tutelage.data.field_values import UnreadableRowError, clean_text, is_list, shown
+from tutelage.data.field_values import UnreadableRowError, clean_text, is_list, is_nothing, shown
+from tutelage.data.thinking import split_thinking
 
-_ARGUMENTS = ("arguments", "parameters", "input", "args")
-_NAMES = ("name", "tool_name", "function_name")
+ARGUMENTS = ("arguments", "parameters", "input", "args", "params", "kwargs", "tool_input")
+"""Names of the arguments of a call, most likely first."""
+NAMES = ("name", "tool_name", "function_name")
+"""Names of the field that names the tool of a call or of a result."""
+CALL_IDS = ("call_id", "id", "tool_call_id", "tool_use_id")
+"""Names of the id of a call, as its result repeats it (OpenAI's `id` is the item's, where both)."""
+_ABOUT_CALLS = frozenset(
+    (
+        *("function", "metadata", "extra", "extra_content", "provider_specific_fields"),
+        *("cache_control", "caller", "annotations", "usage"),
+    )
+)
+"""Objects in a call that are not its arguments."""
 _HERMES_CALL = re.compile(r"\s*<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
 _HERMES_RESULT = re.compile(r"\s*<tool_response>\s*(.*?)\s*</tool_response>\s*", re.DOTALL)
-TOOLS_IN_TEXT = "<tools>"
-"""Text of system prompts that describe the tools themselves, as Hermes data does."""
+_TOOLS_IN_TEXT = ("<tools>", "tool_declare")
+"""Marks of system prompts that describe the tools themselves (Hermes, Kimi)."""
+_NAMED_IN_TEXT = re.compile(r"""\\?["']name\\?["']\s*:\s*\\?["']([^"'\\]+)\\?["']""")
+_DESCRIBED_IN_TEXT = re.compile(
+    r"""["'](?:description|parameters|input_?schema)\\?["']\s*:""", re.IGNORECASE
+)
 
 Call = dict[str, Any]
 
@@ -73,16 +89,51 @@ def _schema(tool: object, *, name: str) -> dict[str, Any]:
 
 
 def _as_json_schema(function: dict[str, Any]) -> dict[str, Any]:
-    """Parameters listed by name (xLAM) converted to the properties of a JSON schema."""
+    """Function whose parameters are a JSON schema.
+
+    Those listed by name (xLAM) become its properties; Anthropic and MCP name it `input_schema`.
+    """
+    names = ("input_schema", "inputSchema")
+    own = next((name for name in names if isinstance(function.get(name), dict)), None)
+    if own is not None and "parameters" not in function:
+        function = {"parameters" if k == own else k: v for k, v in function.items()}
     parameters = function.get("parameters")
     if (
         isinstance(parameters, dict)
         and parameters
-        and not {"type", "properties", "$ref", "anyOf", "$schema"} & parameters.keys()
         and all(isinstance(value, dict) for value in parameters.values())
+        and not _are_properties(parameters.get("properties"))
     ):
         return {**function, "parameters": {"type": "object", "properties": parameters}}
     return function
+
+
+def _are_properties(value: object) -> bool:
+    """Whether these are the properties of a schema, and not a parameter of that name."""
+    return isinstance(value, dict) and all(isinstance(one, dict | bool) for one in value.values())
+
+
+def describes_tools(text: str, tools: str) -> bool:
+    """Whether a system prompt describes the tools of its row itself.
+
+    Args:
+        text: The system prompt.
+        tools: The tools of the row, as `tools_text` gives them.
+
+    Examples:
+        >>> tools = tools_text('[{"name": "clock"}]', name="tools")
+        >>> describes_tools('Tools: [{"name": "clock", "description": "The time."}]', tools)
+        True
+        >>> describes_tools("Look at the clock.", tools)
+        False
+    """
+    if any(mark in text for mark in _TOOLS_IN_TEXT):
+        return True
+    if _DESCRIBED_IN_TEXT.search(text) is None:
+        return False
+    schemas = [tool.get("function") for tool in json.loads(tools)]
+    named = {schema.get("name") if isinstance(schema, dict) else None for schema in schemas}
+    return named <= set(_NAMED_IN_TEXT.findall(text))
 
 
 def calls_of(value: object, *, name: str) -> list[Call]:
@@ -90,11 +141,13 @@ def calls_of(value: object, *, name: str) -> list[Call]:
 
     Args:
         value: A call or a list of calls, each bare (`name`, `arguments`) or in OpenAI's frame;
-            or the JSON text of either; or calls in Python's notation.
+            or the text of either, as JSON or in Python's notation; or calls in Python's notation.
+            What is all null, as in a column of Parquet, is no call.
         name: The field's name, for the reason.
 
     Raises:
-        UnreadableRowError: `bad_type`: it is no call, or its text is neither JSON nor Python;
+        UnreadableRowError: `bad_type`: it is no call, its text is neither JSON nor Python, or its
+            arguments have an unknown name;
             `unsupported_content`: a call names no tool.
 
     Examples:
@@ -112,10 +165,13 @@ def calls_of(value: object, *, name: str) -> list[Call]:
                 "bad_type",
                 f"field {name!r} is neither JSON nor calls in Python's notation: {shown(value)}",
             ) from None
-    if found is None:
-        return []
     listed: Iterable[object] = found if is_list(found) else [found]
-    return [_call(call, name=name) for call in listed if call is not None]
+    return [_call(call, name=name) for call in listed if not _is_no_call(call)]
+
+
+def _is_no_call(value: object) -> bool:
+    """Whether a value only fills the place of a call: null, or an object whose fields are."""
+    return value is None or (isinstance(value, Mapping) and len(value) > 0 and is_void(value))
 
 
 def _call(call: object, *, name: str) -> Call:
@@ -126,20 +182,38 @@ def _call(call: object, *, name: str) -> Call:
         )
     inner = found.get("function")
     made = inner if isinstance(inner, Mapping) else found
-    tool = next((made[k] for k in _NAMES if isinstance(made.get(k), str)), None)
+    tool = next((made[k] for k in NAMES if isinstance(made.get(k), str)), None)
     if tool is None and isinstance(inner, str):
         tool = inner
     if tool is None:
         raise UnreadableRowError(
             "unsupported_content", f"{name} holds a call without a name: {shown(call)}"
         )
-    arguments: object = next((made[k] for k in _ARGUMENTS if made.get(k) is not None), {})
-    made_id = next((found[k] for k in ("id", "tool_call_id") if found.get(k) is not None), None)
+    arguments = _arguments_in([made, found], name=name)
+    made_id = next((found[k] for k in CALL_IDS if not is_nothing(found.get(k))), None)
     return {
         "type": "function",
         **({} if made_id is None else {"id": str(made_id)}),
         "function": {"name": tool, "arguments": _arguments(arguments)},
     }
+
+
+def _arguments_in(places: Iterable[Mapping[str, object]], *, name: str) -> object:
+    """Arguments of a call, under any known name, in its frame or beside it."""
+    given = [place[k] for place in places for k in ARGUMENTS if place.get(k) is not None]
+    if given:
+        return next((value for value in given if not is_nothing(value)), {})
+    for place in places:
+        for key, value in place.items():
+            is_object = isinstance(value, Mapping) and not is_void(value)
+            is_json = isinstance(value, str) and value.lstrip().startswith("{")
+            if key not in _ABOUT_CALLS and (is_object or is_json):
+                raise UnreadableRowError(
+                    "bad_type",
+                    f"{name} holds a call without arguments but with {clean_text(str(key))!r}: "
+                    f"{shown(value)}; known: {', '.join(ARGUMENTS)}",
+                )
+    return {}
 
 
 def _python_calls(text: str) -> list[Call] | None:
@@ -223,7 +297,14 @@ def calls_in(text: str) -> tuple[str, list[Call]] | None:
         >>> calls_in('Let me see.\n<tool_call>{"name": "clock", "arguments": {}}</tool_call>')
         ('Let me see.', [{'type': 'function', 'function': {'name': 'clock', 'arguments': {}}}])
     """
-    start = text.find("<tool_call>")
+    found = _calls_from(text, text.find("<tool_call>"))
+    if found is None and (thinking := split_thinking(text)).thoughts:
+        # The thinking may mention a call, too.
+        found = _calls_from(text, text.find("<tool_call>", text.rfind(thinking.answer)))
+    return found
+
+
+def _calls_from(text: str, start: int) -> tuple[str, list[Call]] | None:
     if start < 0:
         return None
     calls, at = [], start
@@ -238,10 +319,30 @@ def calls_in(text: str) -> tuple[str, list[Call]] | None:
     return text[:start].rstrip(), calls
 
 
-def result_in(text: str) -> str:
-    """Tool result without the frame that Hermes puts around it."""
+def results_in(text: str) -> list[str] | None:
+    """Tool results without the frames that Hermes puts around them; None for any other text.
+
+    Examples:
+        >>> results_in("<tool_response>4</tool_response> <tool_response>noon</tool_response>")
+        ['4', 'noon']
+    """
+    found, at = [], 0
+    while match := _HERMES_RESULT.match(text, at):
+        found.append(match[1])
+        at = match.end()
+    if found and at == len(text):
+        return found
     framed = _HERMES_RESULT.fullmatch(text)
-    return framed[1] if framed else text
+    return [framed[1]] if framed else None
+
+
+def is_void(value: object) -> bool:
+    """Whether there is nothing in a value: null, empty, or holding only such values."""
+    if isinstance(value, Mapping):
+        return all(is_void(v) for v in value.values())
+    if is_list(value):
+        return all(is_void(v) for v in value)
+    return is_nothing(value)
 
 
 def without_nulls(value: Any) -> Any:
@@ -262,7 +363,21 @@ def _from_json(text: str, *, name: str) -> object:
     try:
         found: object = json.loads(text)
     except (ValueError, RecursionError) as error:
+        if (written := _python_value(text)) is not None:
+            return written
         raise UnreadableRowError(
             "bad_type", f"field {name!r} is not JSON: {error}; found {shown(text)}"
         ) from error
     return found
+
+
+def _python_value(text: str) -> object:
+    """List or object in Python's notation, as pandas writes it; None for any other text."""
+    if not text.lstrip().startswith(("{", "[")):
+        return None
+    try:
+        body = ast.parse(text.strip(), mode="eval").body
+        found = ast.literal_eval(_JsonNames().visit(body))
+        return json.loads(json.dumps(found)) if isinstance(found, dict | list) else None
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        return None
