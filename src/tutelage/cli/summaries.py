@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.cli.output import Block, Table
-from tutelage.reporting.number_format import share
 
 Facts = Mapping[str, Any]
 
@@ -194,6 +193,8 @@ def recompute_text(found: Facts) -> Iterable[Block]:
 
 def delta_text(found: Facts) -> Iterable[Block]:
     """Text of the result of `delta`."""
+    from tutelage.reporting.number_format import share
+
     others = {k: n for k, n in found["by_status"].items() if k != "ok"}
     if "mean_delta_loss" not in found:
         yield f"None of {counted(found['candidates'], 'candidate')} could be compared."
@@ -225,6 +226,7 @@ def _group_columns(by: str) -> tuple[str, ...]:
 
 def _group(one: Facts, by: str) -> Facts:
     """Row of one source, step or teacher; without numbers where nothing of it was compared."""
+    from tutelage.reporting.number_format import share
 
     def number(name: str) -> str:
         return "" if one.get(name) is None else f"{one[name]:+.4f}".removeprefix("+")
@@ -491,6 +493,8 @@ def drift_text(found: Facts) -> Iterable[Block]:
 
 def frontier_text(found: Facts) -> Iterable[Block]:
     """Text of the result of `frontier`."""
+    from tutelage.reporting.number_format import share
+
     placed, examples = found["placed"], found["examples"]
     yield f"Examples: {placed:,} of {counted(examples, 'example')} placed, {found['kept']:,} kept."
     if placed:
