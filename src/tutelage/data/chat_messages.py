@@ -18,6 +18,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeGuard
 
+from tutelage.data.content_parts import (
+    Content,
+    content_of,
+    first_of,
+    is_keyed_result,
+    name_of,
+)
 from tutelage.data.example import Message
 from tutelage.data.field_values import (
     UnreadableRowError,
@@ -25,15 +32,15 @@ from tutelage.data.field_values import (
     is_list,
     is_nothing,
     is_scalar,
-    not_text,
     shown,
     text_of,
     text_of_part,
 )
+from tutelage.data.harmony_turns import HARMONY_TOOLS, harmony_arguments, recipient_of
+from tutelage.data.marked_text import marked_turns
 from tutelage.data.thinking import split_thinking
 from tutelage.data.tool_calls import (
     ARGUMENTS,
-    CALL_IDS,
     NAMES,
     Call,
     calls_in,
@@ -45,139 +52,6 @@ from tutelage.data.tool_calls import (
     with_ids,
 )
 from tutelage.data.turn_fields import is_trained, is_trained_whole, reasoning_of, refuse_media
-
-# The content of one turn: a text, or a list of typed parts.
-
-
-@dataclass(slots=True, kw_only=True)
-class Content:
-    """Parsed content of one turn.
-
-    Attributes:
-        text: Its text parts, joined.
-        reasoning: Its thinking, or None.
-        calls: Its calls of tools.
-        results: What tools returned, as turns of their own.
-    """
-
-    text: str = ""
-    reasoning: str | None = None
-    calls: list[Call] = field(default_factory=list)
-    results: list[Message] = field(default_factory=list)
-
-
-def content_of(value: object, *, place: str) -> Content:
-    """Parse the content of a turn.
-
-    Raises:
-        UnreadableRowError: `bad_type`, or `unsupported_content` for images, sound and video.
-    """
-    if isinstance(value, str):
-        return Content(text=clean_text(value))
-    if not is_list(value):
-        return Content(text=text_of(value, name=place) or "")
-    found = Content()
-    for part in value:
-        text = text_of_part(part)
-        if isinstance(part, Mapping):
-            if text is not None:
-                _add_text(found, part, text, place=place)
-            if not _add_keyed(found, part, place=place) and text is None:
-                _add_part(found, part, place=place)
-        elif text is not None:
-            found.text += text
-        else:
-            raise not_text(part, name=place)
-    return found
-
-
-_KEYED_CALLS = ("functionCall", "function_call")
-_KEYED_RESULTS = ("functionResponse", "function_response")
-_KEYED_OTHERS = (
-    *("reasoningContent", "reasoning_content", "toolUse", "toolResult", "inlineData"),
-    *("inline_data", "fileData", "file_data", "executableCode", "executable_code"),
-    *("codeExecutionResult", "code_execution_result"),
-)
-"""Keys of parts in the style of Gemini and Bedrock, where the key says what a part holds."""
-_RESULT_TYPES = ("tool_result", "tool_response")
-
-
-def _add_text(found: Content, part: Mapping[str, object], text: str, *, place: str) -> None:
-    """Add a text part; Gemini marks one as a thought, others have the thought beside the text."""
-    if any(not is_void(part.get(key)) for key in _KEYED_OTHERS):
-        raise not_text(part, name=place)
-    thought = part.get("thought")
-    beside = [v for v in (part.get("thinking"), thought) if isinstance(v, str | Mapping)]
-    for said in beside:
-        found.reasoning = (found.reasoning or "") + (text_of(said, name=place) or "") or None
-    if thought and not isinstance(thought, str | Mapping):
-        found.reasoning = (found.reasoning or "") + text
-    else:
-        found.text += text
-
-
-def _add_keyed(found: Content, part: Mapping[str, object], *, place: str) -> bool:
-    """Add the call or the result that a part holds under a key of its own, as Gemini's do."""
-    calls = [part[key] for key in _KEYED_CALLS if not is_void(part.get(key))]
-    results = [part[key] for key in _KEYED_RESULTS if not is_void(part.get(key))]
-    for call in calls:
-        found.calls += calls_of(call, name=place)
-    for result in results:
-        said = result.get("response") if isinstance(result, Mapping) else None
-        if not isinstance(result, Mapping) or said is None:
-            raise not_text(part, name=place)
-        text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
-        made_id = _first_of(result, CALL_IDS)
-        found.results.append(
-            Message(
-                role="tool",
-                content=clean_text(text),
-                tool_call_id=None if made_id is None else str(made_id),
-                name=_name_of(result),
-            )
-        )
-    return bool(calls or results)
-
-
-def _first_of(fields: Mapping[str, object], keys: Iterable[str]) -> object:
-    """First value under these keys that is not empty; None where there is none."""
-    return next((fields[key] for key in keys if not is_nothing(fields.get(key))), None)
-
-
-def _add_part(found: Content, part: Mapping[str, object], *, place: str) -> None:
-    """Add a content part that is not text: thinking, a tool call or a tool result."""
-    match part.get("type"):
-        case "thinking" | "reasoning" | "thought":
-            said = next(
-                (
-                    part[k]
-                    for k in ("thinking", "reasoning", "value", "text", "content")
-                    if not is_nothing(part.get(k))
-                ),
-                "",
-            )
-            found.reasoning = (found.reasoning or "") + (text_of(said, name=place) or "")
-        case "tool_call" | "tool_use" | "function_call" | "tool_calls":
-            said = next(
-                (part[k] for k in ("tool_call", "value", "content") if not is_nothing(part.get(k))),
-                part,
-            )
-            found.calls += calls_of(said, name=place)
-        case kind if kind in _RESULT_TYPES:
-            said = next(
-                (part[k] for k in ("content", "value", "text") if not is_nothing(part.get(k))), ""
-            )
-            made_id = _first_of(part, ("tool_use_id", "tool_call_id", "call_id"))
-            found.results.append(
-                Message(
-                    role="tool",
-                    content=text_of(said, name=place) or "",
-                    tool_call_id=None if made_id is None else str(made_id),
-                )
-            )
-        case _:
-            raise not_text(part, name=place)
-
 
 _CALLS = "calls"  # no role of a message: such a turn belongs to the assistant
 ROLE_OF = {
@@ -230,31 +104,6 @@ _ABOUT_RESULTS = frozenset(
 )
 """Fields of a turn of a tool that are not what it returned."""
 _USED = frozenset((*ROLE_KEYS, "name", "tool_call_id", *_CALL_KEYS))
-_MARKS = (
-    re.compile(r"(?:###\s*|\n\s*\n)(Human|Assistant)\s*:\s?"),
-    re.compile(r"\n\s*\n(USER|ASSISTANT|FUNCTION RESPONSE)\s*:\s?"),
-    re.compile(r"(?:^|\n)\s*###\s*(Instruction|Input|Response)\s*:[ \t]*\n?"),
-)
-"""What marks the turns of a text, each kind by itself."""
-_MARKED_ROLES = {"FUNCTION RESPONSE": "tool", "Instruction": "user", "Response": "assistant"}
-_BAR = (
-    r"<\|(system|user|assistant)\|>\s*(.*?)"
-    r"(?:</s>|<\|end\|>|(?=<\|(?:user|assistant)\|>)|$)"
-)
-_TAGGED = {
-    "<|im_start|>": r"<\|im_start\|>[ \t]*(\w+)\n(.*?)(?:<\|im_end\|>\s*|$)",
-    "<|start_header_id|>": (
-        r"<\|start_header_id\|>(\w+)<\|end_header_id\|>\s*(.*?)(?:<\|eot_id\|>|$)"
-    ),
-    "<start_of_turn>": r"<start_of_turn>(\w+)\n(.*?)(?:<end_of_turn>\s*|$)",
-    "<|system|>": _BAR,
-    "<|user|>": _BAR,
-}
-"""Turns in the control tokens of ChatML, Llama 3, Gemma, Zephyr and Phi, by how a text starts."""
-_STARTS = re.compile(r"(?:<s>|<bos>|<\|begin_of_text\|>|<\|endoftext\|>)\s*")
-_INST = re.compile(r"\[INST\](.*?)\[/INST\](.*?)(?:</s>\s*(?:<s>\s*)?|(?=\[INST\])|$)", re.DOTALL)
-_SYS = re.compile(r"\s*<<SYS>>(.*?)<</SYS>>", re.DOTALL)
-_END = re.compile(r"\s*(?:<\|endoftext\|>|</s>)\s*$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -347,51 +196,6 @@ def _python_list(text: str) -> object:
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return None
     return found if isinstance(found, list) else None
-
-
-def marked_turns(text: str) -> list[dict[str, str]] | None:
-    """Turns of a text that marks them, such as "Human:" or "### Instruction:".
-
-    Returns:
-        None where the text does not start with such a mark, or holds no answer.
-    """
-    plain = text.strip()
-    tagged = _STARTS.sub("", plain, count=1) if plain.startswith("<") else ""
-    for start, form in _TAGGED.items():
-        if tagged.startswith(start):
-            found = re.finditer(form, tagged, re.DOTALL)
-            return _answered_turns(("assistant" if m[1] == "model" else m[1], m[2]) for m in found)
-    if plain.removeprefix("<s>").lstrip().startswith("[INST]"):
-        return _answered_turns(_instructed(plain))
-    for mark in _MARKS:
-        parts = mark.split(text if text.startswith("\n") else f"\n\n{text.lstrip()}")
-        preamble = "Input" in mark.pattern and parts[0].lstrip().startswith("Below is")
-        if len(parts) < 3 or (parts[0].strip() and not preamble):  # noqa: PLR2004  (a mark and a text)
-            continue
-        return _answered_turns(zip(parts[1::2], parts[2::2], strict=True))
-    return None
-
-
-def _instructed(text: str) -> Iterator[tuple[str, str]]:
-    """The turns of a text in the form of Llama 2."""
-    for match in _INST.finditer(text):
-        system = _SYS.match(match[1])
-        if system is not None:
-            yield "system", system[1]
-        yield "user", match[1][system.end() :] if system is not None else match[1]
-        yield "assistant", match[2]
-
-
-def _answered_turns(said: Iterable[tuple[str, str]]) -> list[dict[str, str]] | None:
-    turns: list[dict[str, str]] = []
-    for spelled, content in said:
-        text = _END.sub("", content.strip())
-        if spelled == "Input" and turns:
-            turns[-1]["content"] += f"\n{text}" if text else ""
-            continue
-        role = _MARKED_ROLES.get(spelled, spelled.lower())
-        turns.append({"role": role, "content": text})
-    return turns if any(turn["role"] == "assistant" for turn in turns) else None
 
 
 def _alternating(texts: Sequence[object]) -> Iterator[Message]:
@@ -508,10 +312,10 @@ class _Reading:
             thoughts = self._thought_before(reasoning_of(turn, used))
             calls = _calls_of_turn(turn, used, value, place=place)
             self._add_calls(*calls, place=place, trained=trained, reasoning=thoughts)
-        elif role == "assistant" and (to := _recipient_of(turn)) is not None:
+        elif role == "assistant" and (to := recipient_of(turn)) is not None:
             used |= {"channel", "recipient"}
             thoughts = self._thought_before(reasoning_of(turn, used))
-            call = {"name": to, "arguments": _harmony_arguments(value, place=place)}
+            call = {"name": to, "arguments": harmony_arguments(value, place=place)}
             self._add_calls(None, [call], place=place, trained=trained, reasoning=thoughts)
         elif role == "assistant":
             found = _said_in(turn, used, value, place=place)
@@ -541,7 +345,7 @@ class _Reading:
         for result in found.results:
             self._answered(result)
         if found.text or not found.results:
-            name = _name_of(turn)
+            name = name_of(turn)
             self.turns.append(Message(role=role, content=found.text, name=name))
 
     def _thought_before(self, thoughts: str | None) -> str | None:
@@ -568,7 +372,7 @@ class _Reading:
             content=found.text,
             reasoning=found.reasoning,
             tool_calls=self._calls_text(found.calls),
-            name=_name_of(turn),
+            name=name_of(turn),
             trained=trained,
         )
         self.turns.append(message)
@@ -644,7 +448,7 @@ class _Reading:
             text = text_of(value, name=place) or ""
         else:
             text = "" if value is None else clean_text(json.dumps(value, ensure_ascii=False))
-        made_id, name = self._id_of_result(turn, used), _name_of(turn, used)
+        made_id, name = self._id_of_result(turn, used), name_of(turn, used)
         texts = (results_in(text) if self.waiting else None) or [text]
         if len(texts) > max(len(self.waiting), 1):
             texts = [text]
@@ -660,11 +464,11 @@ class _Reading:
                     "unsupported_content",
                     f"{place} holds results of tools and something else: {shown(part)}",
                 )
-            if _is_keyed_result(part):
+            if is_keyed_result(part):
                 for result in content_of([part], place=place).results:
                     self._answered(result)
             else:
-                said = _first_of(part, (*_CONTENT_KEYS, *_RESULT_KEYS))
+                said = first_of(part, (*_CONTENT_KEYS, *_RESULT_KEYS))
                 self._add_result(part, set(), said, place=place)
 
     def _id_of_result(self, turn: Mapping[str, object], used: set[str]) -> str | None:
@@ -688,40 +492,12 @@ class _Reading:
         if result.tool_call_id in self.known_ids:
             self.waiting = [call for call in waiting if call["id"] != result.tool_call_id]
         elif waiting:
-            name = (result.name or "").removeprefix(_HARMONY_TOOLS)
+            name = (result.name or "").removeprefix(HARMONY_TOOLS)
             named = [c for c in waiting if c["function"]["name"] in (name, result.name)]
             call = (named or waiting)[0]
             self.waiting = [other for other in waiting if other is not call]
             result = replace(result, tool_call_id=call["id"])
         self.turns.append(result)
-
-
-_HARMONY_TOOLS = "functions."
-
-
-def _recipient_of(turn: Mapping[str, object]) -> str | None:
-    """Name of the tool that a turn in harmony's format calls; None for any other turn."""
-    to = turn.get("recipient")
-    if turn.get("channel") not in ("commentary", "analysis") or not isinstance(to, str):
-        return None
-    return None if to in ("", "all", "user", "assistant") else to.removeprefix(_HARMONY_TOOLS)
-
-
-def _harmony_arguments(value: object, *, place: str) -> object:
-    """Arguments that are the content of a call in harmony's format."""
-    if isinstance(value, Mapping):
-        return value
-    text = content_of(value, place=place).text.strip()
-    try:
-        found: object = json.loads(text or "{}")
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise UnreadableRowError(
-            "unsupported_content",
-            f"{place} should hold the arguments of a call as JSON, found {shown(value)}",
-        )
-    return found
 
 
 def _calls_of_turn(
@@ -763,13 +539,7 @@ def _is_result(part: object) -> bool:
         return False
     has_id = any(not is_nothing(part.get(key)) for key in _RESULT_IDS if key != "id")
     has_text = any(part.get(key) is not None for key in (*_CONTENT_KEYS, *_RESULT_KEYS))
-    return _is_keyed_result(part) or (has_id and has_text)
-
-
-def _is_keyed_result(part: Mapping[str, object]) -> bool:
-    """Whether a content part is a result by its type, or by its key, as Gemini's are."""
-    is_keyed = any(not is_void(part.get(key)) for key in _KEYED_RESULTS)
-    return is_keyed or part.get("type") in _RESULT_TYPES
+    return is_keyed_result(part) or (has_id and has_text)
 
 
 def _result_beside(
@@ -807,15 +577,3 @@ def _joined_thoughts(one: str | None, other: str | None) -> str | None:
     if one is None or other is None:
         return other if one is None else one
     return f"{one}\n\n{other}"
-
-
-def _name_of(turn: Mapping[str, object], used: set[str] | None = None) -> str | None:
-    """Name of a speaker; with `used`, of a tool, whose field is added to it."""
-    keys = NAMES[:1] if used is None else NAMES
-    for key in keys:
-        name = turn.get(key)
-        if isinstance(name, str) and name.strip():
-            if used is not None:
-                used.add(key)
-            return clean_text(name)
-    return None

@@ -10,13 +10,12 @@ import numpy as np
 
 from tutelage.data.chat_messages import (
     Conversation,
-    content_of,
     is_conversation,
     listed_in,
-    marked_turns,
     turns_in,
     turns_of,
 )
+from tutelage.data.content_parts import content_of
 from tutelage.data.example import Message, split_response
 from tutelage.data.field_aliases import FieldName, Fields, Shape
 from tutelage.data.field_values import (
@@ -28,6 +27,7 @@ from tutelage.data.field_values import (
     shown,
     text_of,
 )
+from tutelage.data.marked_text import marked_turns
 from tutelage.data.tool_calls import calls_of, calls_text, describes_tools, tools_text, with_ids
 
 _SAME = 200

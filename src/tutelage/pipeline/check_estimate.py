@@ -21,9 +21,9 @@ from tutelage.pipeline.check_stages import (
 )
 from tutelage.pipeline.config import DataSettings, checked
 from tutelage.pipeline.gate_stage import is_calibrated, reading_of_run, texts_beyond_candidates
-from tutelage.pipeline.jobs import selection_settings
 from tutelage.pipeline.resources import Doors, journal_path
 from tutelage.pipeline.run_dir import RunFolder
+from tutelage.pipeline.selection_settings import selection_settings
 from tutelage.pipeline.stages import stored_candidates
 from tutelage.pipeline.teacher_estimate import asked_estimate
 from tutelage.pipeline.work_estimate import (

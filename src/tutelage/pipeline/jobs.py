@@ -38,7 +38,13 @@ from tutelage.pipeline.resources import (
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.score_stage import candidates_of, score_file
 from tutelage.pipeline.select_stage import check_truth_column
-from tutelage.pipeline.stage import Tally, noted, refine_stage, run_stage
+from tutelage.pipeline.selection_settings import (
+    last_settings,
+    reset_notes,
+    selection_settings,
+    shortfall_notes,
+)
+from tutelage.pipeline.stage import Tally, refine_stage, run_stage
 from tutelage.pipeline.staleness import check_contract, older_contract_note, stale_outputs
 from tutelage.pipeline.student_attempts import own_teacher
 from tutelage.pipeline.summary_text import in_words
@@ -468,7 +474,7 @@ def select_again(
     """
     run = RunFolder(root=root).existing().with_selection(name)
     settings = selection_settings(run, given=given, afresh=afresh)
-    before = _last_settings(run)
+    before = last_settings(run)
     manifest = run.read_manifest()
     fingerprint = student or manifest.get("student", {}).get("fingerprint")
     _need_scores_of(run, student)
@@ -483,8 +489,8 @@ def select_again(
         if older := [one.text for one in stale_outputs(run)]:
             tally = {**tally, "out_of_date": older}
         if surprises := [
-            *([] if afresh else _reset(before, settings, given)),
-            *_short(tally, settings),
+            *([] if afresh else reset_notes(before, settings, given)),
+            *shortfall_notes(tally, settings),
         ]:
             tally = {**tally, "select_notes": surprises}
         if run.selection is not None:
@@ -496,74 +502,6 @@ def select_again(
             seeds={"select": settings.seed},
         )
         return tally
-
-
-def selection_settings(run: RunFolder, *, given: Mapping[str, Any], afresh: bool) -> SelectSettings:
-    """The settings of a new selection: those that are given, else those of the last one.
-
-    Args:
-        run: A run folder with scores, and the selection to write.
-        given: Settings that differ from those of the last selection.
-        afresh: Whether what is not given is the default.
-
-    Raises:
-        RunError: Nothing has been scored.
-        SettingsError: A setting is wrong.
-    """
-    run.need(run.scores)
-    before = _last_settings(run)
-    if afresh or given.get("rule", before.get("rule")) != before.get("rule"):
-        before = {}
-    return checked(SelectSettings, {**before, **given}, place="select")
-
-
-def _last_settings(run: RunFolder) -> dict[str, Any]:
-    before = dict(run.read_manifest().get("settings", {}).get("select", {}))
-    last = noted(run, run.select_stage)
-    if run.selection is not None and last is not None:
-        before = dict(last["tally"].get("rule", {}))
-    return before
-
-
-_OF_SELECTIONS = (
-    "gate",
-    "gate_check",
-    "quality_gate",
-    "use_filters",
-    "keep_per_example",
-    "one_teacher",
-    "keep_fraction",
-    "keep_count",
-    "per_source",
-    "quotas",
-    "diversity",
-)
-"""Settings that mean the same with every rule."""
-
-
-def _reset(
-    before: Mapping[str, Any], settings: SelectSettings, given: Mapping[str, Any]
-) -> list[str]:
-    """Note on settings of the last selection that another rule sets back to their defaults."""
-    now = settings.model_dump(mode="json")
-    if not before or before.get("rule") == now["rule"]:
-        return []
-    lost = [
-        f"{name} (was {before[name]})"
-        for name in _OF_SELECTIONS
-        if name in before and name not in given and before[name] != now[name]
-    ]
-    if not lost:
-        return []
-    return [f"with another rule these settings are the defaults again: {', '.join(lost)}"]
-
-
-def _short(tally: Mapping[str, Any], settings: SelectSettings) -> list[str]:
-    """Note on a count of examples that the run cannot give."""
-    wanted, kept = settings.keep_count, tally.get("kept")
-    if wanted is None or settings.per_source or kept is None or kept >= wanted:
-        return []
-    return [f"keep_count is {wanted:,}, but only {kept:,} examples could be kept"]
 
 
 def _need_scores_of(run: RunFolder, student: str | None) -> None:
