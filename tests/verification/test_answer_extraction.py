@@ -4,7 +4,7 @@ import time
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tutelage.verification.answer_extraction import Found, NotFound, find_answer
@@ -39,6 +39,8 @@ def test_an_answer_is_found_after_work_that_is_full_of_numbers(pattern, how, num
 
 
 @given(st.text(max_size=200))
+@example("$")
+@example(" $$\t.")
 def test_every_text_has_an_answer_or_a_reason(text):
     found = find_answer(text)
     assert found.why if isinstance(found, NotFound) else found.text

@@ -339,8 +339,9 @@ def _unmarked(text: str, instruction: str | None) -> Found | NotFound:
     prose = _CODE.sub("", text)
     if not prose.strip():
         return NotFound(why="the response is code without its output")
-    if _is_formula(prose.strip()):
-        return Found(text=prose.strip(" \n$."), how="whole response", start=0)
+    formula = prose.strip().strip(" \n$.")
+    if formula and _is_formula(prose.strip()):
+        return Found(text=formula, how="whole response", start=0)
     last_line = prose.strip().splitlines()[-1]
     for match in reversed(list(_BOLD.finditer(last_line))):
         bold = match[1].strip(" :.$")
