@@ -75,9 +75,6 @@ def test_what_the_template_leaves_out_is_said(parts: str, missing: str) -> None:
 def test_rows_without_tools_and_rows_that_are_refused_say_nothing() -> None:
     assert notes("", PLAIN) == []
     assert notes("refuse", ROW) == []
-    check = ToolCheck(object())
-    assert list(check.passing([])) == []
-    assert check.notes() == []
 
 
 def test_only_the_first_rows_with_tools_are_rendered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -402,7 +402,8 @@ class _Reading:
         others = calls_of(listed, name=place)
         if calls and others and [c["function"] for c in calls] != [c["function"] for c in others]:
             raise UnreadableRowError(
-                "unsupported_content", f"{place} has calls in its content and others beside it"
+                "unsupported_content",
+                f"{place} has different calls in its content and in another field",
             )
         calls = others or calls
         if not calls:

@@ -76,12 +76,12 @@ _RESULT_TYPES = ("tool_result", "tool_response")
 
 
 def _add_text(found: Content, part: Mapping[str, object], text: str, *, place: str) -> None:
-    """Add a text part; Gemini marks one as a thought, others have the thought beside the text."""
+    """Add a text part, which may be marked as a thought, or also hold one in another field."""
     if any(not is_void(part.get(key)) for key in _KEYED_OTHERS):
         raise not_text(part, name=place)
     thought = part.get("thought")
-    beside = [v for v in (part.get("thinking"), thought) if isinstance(v, str | Mapping)]
-    for said in beside:
+    thoughts = [v for v in (part.get("thinking"), thought) if isinstance(v, str | Mapping)]
+    for said in thoughts:
         found.reasoning = (found.reasoning or "") + (text_of(said, name=place) or "") or None
     if thought and not isinstance(thought, str | Mapping):
         found.reasoning = (found.reasoning or "") + text

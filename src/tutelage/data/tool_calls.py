@@ -199,7 +199,7 @@ def _call(call: object, *, name: str) -> Call:
 
 
 def _arguments_in(places: Iterable[Mapping[str, object]], *, name: str) -> object:
-    """Arguments of a call, under any known name, in its frame or beside it."""
+    """Arguments of a call under any of their names, in the call or in its `function`."""
     given = [place[k] for place in places for k in ARGUMENTS if place.get(k) is not None]
     if given:
         return next((value for value in given if not is_nothing(value)), {})

@@ -13,6 +13,7 @@ from dataclasses import replace
 from tutelage.data import Candidate
 from tutelage.errors import DataError
 from tutelage.reporting.number_format import count
+from tutelage.student import Reads
 
 CHECKED = 50
 """The most candidates with tools whose rendered text is looked at."""
@@ -22,18 +23,18 @@ class ToolCheck:
     """Check of the candidates that pass through it on their way to a student.
 
     Args:
-        student: The student that reads them; one that renders no text is not asked.
+        student: The student that reads them.
     """
 
-    def __init__(self, student: object) -> None:
-        self._context_text = getattr(student, "context_text", None)
+    def __init__(self, student: Reads) -> None:
+        self._student = student
         self._checked = 0
         self._missing: Counter[str] = Counter()
 
     def passing(self, candidates: Iterable[Candidate]) -> Iterator[Candidate]:
         """Same candidates; the first ones with tools are looked at."""
         for candidate in candidates:
-            if self._context_text is not None and self._checked < CHECKED:
+            if self._checked < CHECKED:
                 self._look(candidate)
             yield candidate
 
@@ -51,7 +52,7 @@ class ToolCheck:
         if not any(probes.values()):
             return
         try:
-            text = self._context_text(marked)  # type: ignore[misc]
+            text = self._student.context_text(marked)
         except DataError:  # the reading gives it a status with the reason
             return
         self._checked += 1
