@@ -163,3 +163,22 @@ def test_a_column_that_asks_and_is_not_read_is_noted() -> None:
     same = read([{"prompt": "User: 2 + 2?", "question": "2 + 2?", "answer": "4"}])
     list(same)
     assert same.notes == []
+
+
+def test_short_thinking_that_the_answer_repeats_is_kept() -> None:
+    row = {"prompt": "2 + 2?", "response": "It is 4 of course", "reasoning_content": "4"}
+    assert first(row).messages[-1].reasoning == "4"
+    row = {"messages": [ASK, SAY], "thinking": "12"}
+    assert first(row).messages[-1].reasoning == "12"
+
+
+def test_a_chosen_conversation_repeats_its_prompt_in_other_white_space() -> None:
+    row = {"prompt": "2 + 2?\r\n Now.", "chosen": "Human: 2 + 2?\nNow.\n\nAssistant: 4"}
+    assert said(first(row)) == [("user", "2 + 2?\nNow."), ("assistant", "4")]
+
+
+def test_a_number_in_the_column_of_responses_is_the_response() -> None:
+    row = {"question": "How many?", "response": 3, "solution": "Because 1 + 2."}
+    assert said(first(row))[-1] == ("assistant", "3")
+    (found,) = read([{"question": "Q", "attempt": 1, "answer": "A"}])
+    assert json.loads(found.example.extra or "") == {"attempt": 1}

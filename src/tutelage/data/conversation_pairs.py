@@ -28,6 +28,7 @@ from tutelage.data.field_values import (
     text_of,
 )
 from tutelage.data.marked_text import marked_turns
+from tutelage.data.thinking import split_thinking
 from tutelage.data.tool_calls import calls_of, calls_text, describes_tools, tools_text, with_ids
 
 _SAME = 200
@@ -46,6 +47,9 @@ ANSWER_MARKS = (
 _END_OF_TURN = re.compile(
     r"\s*(?:<\|im_end\|>|<\|eot_id\|>|<\|endoftext\|>|<\|end\|>|<end_of_turn>|</s>)\s*$"
 )
+
+_MAY_BE_INDEX = ("attempt", "chosen")
+"""Columns of a response that in other sets hold the number of an answer."""
 
 _OF_THE_TURN = ("response", "output", "completion", "chosen", "chosen_messages")
 """Names of a response that may occur next to the turns it answers; others name a reference."""
@@ -298,8 +302,8 @@ def _with_instruction(fields: Fields, *, tools: bool) -> Pair:
     instruction = text_of(value, name=name) or ""
     rendered = rendered_prompt(instruction)
     said = fields.peek("response")
-    asks = rendered is not None or not isinstance(said, str) or instruction.strip()[:_SAME] in said
-    whole = _whole_response(fields, tools=tools) if asks else None
+    repeats = not isinstance(said, str) or _words(instruction)[:_SAME] in _words(said)
+    whole = _whole_response(fields, tools=tools) if repeats or rendered is not None else None
     if whole is not None:  # a preference set repeats its prompt in front of the answer
         return whole
     if rendered is not None:
@@ -431,7 +435,8 @@ def _whole_response(fields: Fields, *, tools: bool) -> Pair | None:
     value = fields.peek("response")
     turns = value
     if isinstance(value, str):
-        turns = marked_turns(value) if "Human:" in value[:20] else _chosen_turns(fields, value)
+        name = fields.name("response") or ""
+        turns = marked_turns(value) if "Human:" in value[:20] else _chosen_turns(name, value)
     if not is_conversation(turns) or len(turns) == 1:
         return None
     found = turns_of(turns, name="response", tools=tools)
@@ -441,10 +446,9 @@ def _whole_response(fields: Fields, *, tools: bool) -> Pair | None:
     return _of_turns(fields, found, name=name)
 
 
-def _chosen_turns(fields: Fields, text: str) -> object:
+def _chosen_turns(name: str, text: str) -> object:
     """Turns that a preference set writes as JSON; any other text as it is."""
-    is_choice = (fields.name("response") or "").lower().startswith("chosen")
-    return (turns_in(text) if is_choice else None) or text
+    return (turns_in(text) if name.lower().startswith("chosen") else None) or text
 
 
 def _best_thread(root: Mapping[str, object]) -> list[Message]:
@@ -483,14 +487,9 @@ def _response(fields: Fields, *, tools: bool, beside_turns: bool = False) -> Mes
         beside_turns: Whether the prompt is a list of turns, so that the response may be one that is
             written as a text.
     """
-    _skip_numbers(fields)
-    if isinstance(value := fields.peek("response"), str) and not beside_turns:
-        value = _chosen_turns(fields, value)
-        name, _ = fields.take("response")
-    else:
-        name, value = fields.take("response")
-    if beside_turns and isinstance(value, str):
-        value = turns_in(value) or value
+    name, value = _take_response(fields)
+    if isinstance(value, str):
+        value = (turns_in(value) or value) if beside_turns else _chosen_turns(name, value)
     if value is None:
         calls = _calls_as_answer(fields) if tools else None
         if calls is not None:
@@ -521,25 +520,31 @@ def _thought_through(fields: Fields, response: Message) -> Message:
     return with_thoughts(response, value)
 
 
+def _words(text: str) -> str:
+    """Text with single spaces."""
+    return " ".join(text.split())
+
+
 def with_thoughts(response: Message, thoughts: str) -> Message:
     """Response with its thinking, unless its text holds it already."""
     found = clean_text(thoughts)
-    if response.reasoning is not None or found.strip() in response.content:
+    held = split_thinking(response.content).thoughts
+    if response.reasoning is not None or (held is not None and _words(held) == _words(found)):
         return response
     return replace(response, reasoning=found)
 
 
-def _skip_numbers(fields: Fields) -> None:
-    """Leave a number (the index of an attempt or of a choice) where another column has a text."""
-    names = [n for n in fields.names("response") if not fields.is_mapped(n)]
-    if not any(isinstance(fields.raw(name), str) for name in names):
-        return
-    for name in names:
-        value = fields.raw(name)
-        if isinstance(value, str) or not is_scalar(value):
-            return
-        if value is not None:
-            fields.use(name)
+def _take_response(fields: Fields) -> tuple[str, object]:
+    """The row's own name for its response and the value; an index of an answer is none."""
+    first = fields.name("response") or ""
+    value = fields.peek("response")
+    if first.lower() in _MAY_BE_INDEX and not isinstance(value, str) and is_scalar(value):
+        texts = [n for n in fields.names("response") if isinstance(fields.raw(n), str)]
+        if texts and not fields.is_mapped(first):
+            said = fields.raw(texts[0])
+            fields.use(texts[0])
+            return texts[0], said
+    return fields.take("response")
 
 
 def _calls_as_answer(fields: Fields) -> Message | None:
