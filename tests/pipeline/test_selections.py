@@ -349,12 +349,12 @@ def test_another_rule_says_which_settings_are_the_defaults_again(data: Path) -> 
         assert called.exit_code == 0, called.output
         return called.stderr
 
-    assert "defaults again" not in select("--gate", "off", "--keep-count", "2")
-    note = "with another rule these settings are the defaults again: "
+    assert "to their defaults" not in select("--gate", "off", "--keep-count", "2")
+    note = "the new rule resets these settings to their defaults: "
     assert f"{note}gate (was off), keep_count (was 2)." in select("--rule", "all_original")
-    assert "defaults again" not in select("--rule", "all_original", "--keep-count", "2")
+    assert "to their defaults" not in select("--rule", "all_original", "--keep-count", "2")
     assert f"{note}keep_count (was 2)." in select("--rule", "srt", "--gate", "off")
-    assert "defaults again" not in select("--rule", "all_original", "--afresh")
+    assert "to their defaults" not in select("--rule", "all_original", "--afresh")
 
 
 def test_a_count_that_the_run_cannot_give_is_said(data: Path) -> None:

@@ -57,10 +57,10 @@ def notes(parts: str, *rows: dict) -> list[str]:
     ("parts", "missing"),
     [
         ("tools calls results", ""),
-        ("", "tools (1), calls (1), results (1)"),
-        ("tools results", "calls (1)"),
-        ("calls results", "tools (1)"),
-        ("tools calls", "results (1)"),
+        ("", "tools (in 1), calls (in 1), results (in 1)"),
+        ("tools results", "calls (in 1)"),
+        ("calls results", "tools (in 1)"),
+        ("tools calls", "results (in 1)"),
     ],
 )
 def test_what_the_template_leaves_out_is_said(parts: str, missing: str) -> None:
@@ -81,4 +81,4 @@ def test_only_the_first_rows_with_tools_are_rendered(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(tool_notes, "CHECKED", 2)
     rows = [json.loads(json.dumps(ROW).replace("warm", f"warm at {n}")) for n in range(5)]
     (note,) = notes("calls", *rows)
-    assert "tools (2)" in note
+    assert "tools (in 2)" in note

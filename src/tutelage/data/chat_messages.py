@@ -561,7 +561,7 @@ def _result_beside(
         if value is None and other not in known and holds and not is_void(said):
             raise UnreadableRowError(
                 "unsupported_content",
-                f"{place} is the result of a tool without content but with "
+                f"{place} is a tool result without content, but with the unknown field "
                 f"{clean_text(str(other))!r}: {shown(said)}",
             )
     return value

@@ -161,7 +161,7 @@ def pair_of(fields: Fields, shape: Shape) -> Pair:
         shape: `messages` insists on turns; any other shape takes turns where there are some.
 
     Raises:
-        UnreadableRowError: There is no instruction, something that is not text, or media.
+        UnreadableRowError: The row lacks an instruction, a field is not text, or there is media.
     """
     _refuse_media(fields)
     tools = _tools(fields)

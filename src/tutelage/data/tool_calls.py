@@ -211,7 +211,7 @@ def _arguments_in(places: Iterable[Mapping[str, object]], *, name: str) -> objec
                 raise UnreadableRowError(
                     "bad_type",
                     f"{name} holds a call without arguments but with {clean_text(str(key))!r}: "
-                    f"{shown(value)}; known: {', '.join(ARGUMENTS)}",
+                    f"{shown(value)}; its arguments may be named {', '.join(ARGUMENTS)}",
                 )
     return {}
 

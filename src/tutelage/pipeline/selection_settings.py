@@ -76,7 +76,7 @@ def reset_notes(
     ]
     if not lost:
         return []
-    return [f"with another rule these settings are the defaults again: {', '.join(lost)}"]
+    return [f"the new rule resets these settings to their defaults: {', '.join(lost)}"]
 
 
 def shortfall_notes(tally: Mapping[str, Any], settings: SelectSettings) -> list[str]:

@@ -40,7 +40,7 @@ class ToolCheck:
 
     def notes(self) -> list[str]:
         """Sentence on what the template leaves out; empty where it prints everything."""
-        parts = [f"{name} ({rows})" for name, rows in self._missing.items() if rows]
+        parts = [f"{name} (in {rows})" for name, rows in self._missing.items() if rows]
         if not parts:
             return []
         first = count(self._checked, "candidate")
